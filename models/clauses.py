@@ -1,4 +1,4 @@
-"""Which clause of a text shows a label: a linear model over the character n-grams of each clause."""
+"""Which clause of a text shows a label: a linear model over the features that stand in each clause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import Arrays
-from models.ngrams import NgramVocabulary, fold
+from models.features import Features, TextFeatures
 
 Floats = NDArray[np.float32]
 Spans = Sequence[tuple[int, int]]
@@ -25,21 +25,20 @@ def clause_spans(text: str) -> list[tuple[int, int]]:
 
 
 class ClauseModel:
-    """Scores every clause of a text for every label; ``fit`` or ``from_arrays`` makes one."""
+    """Scores every clause of a text for every label; it reads the features of a fitted TextFeatures."""
 
-    def __init__(self, labels: Sequence[str], vocabulary: NgramVocabulary, weights: Floats, bias: Floats) -> None:
+    def __init__(self, labels: Sequence[str], weights: Floats, bias: Floats) -> None:
         self.labels = list(labels)
-        self.vocabulary = vocabulary
         self.weights = weights
         self.bias = bias
 
     @classmethod
     def fit(
         cls,
+        features: TextFeatures,
         texts: Sequence[str],
         spans: Sequence[Mapping[str, Spans]],
         labels: Sequence[str],
-        min_df: int = 3,
         regularisation: float = 10.0,
     ) -> ClauseModel:
         """Learn from normalised texts and, for each, the spans that show each label.
@@ -49,75 +48,67 @@ class ClauseModel:
         from sklearn.linear_model import LogisticRegression
 
         clauses = [clause_spans(text) for text in texts]
-        folded = [fold(text) for text in texts]
-        pieces = [text[a:b] for text, borders in zip(folded, clauses, strict=True) for a, b in borders]
-        model = cls(labels, NgramVocabulary.fit(pieces, 1, 3, min_df), np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
-        matrix = model._matrix(folded, clauses)
-        columns, bias = [], []
-        for label in labels:
+        matrix = _matrix([features.transform(text) for text in texts], clauses, features.size)
+        weights = np.zeros((features.size, len(labels)), dtype=np.float32)
+        bias = np.full(len(labels), -10.0, dtype=np.float32)
+        for i, label in enumerate(labels):
             truth = [
                 any(start < b and end > a for start, end in shown.get(label, ()))
                 for shown, borders in zip(spans, clauses, strict=True)
                 for a, b in borders
             ]
-            if not any(truth):
-                columns.append(np.zeros(len(model.vocabulary)))
-                bias.append(-10.0)
-                continue
-            regression = LogisticRegression(C=regularisation, max_iter=400).fit(matrix, truth)
-            columns.append(regression.coef_[0])
-            bias.append(float(regression.intercept_[0]))
-        weights = np.stack(columns, axis=1)
-        kept = np.flatnonzero(np.abs(weights).max(axis=1) > 0.02)
-        model.vocabulary = NgramVocabulary(model.vocabulary.keys[kept], 1, 3)
-        model.weights = weights[kept].astype(np.float32)
-        model.bias = np.array(bias, dtype=np.float32)
-        return model
+            if any(truth):
+                regression = LogisticRegression(C=regularisation, max_iter=400).fit(matrix, truth)
+                weights[:, i] = regression.coef_[0]
+                bias[i] = regression.intercept_[0]
+        return cls(labels, weights, bias)
 
-    def scores(self, text: str) -> tuple[list[tuple[int, int]], Floats]:
-        """Return the clauses of a normalised text and their log-odds, shape (clauses, labels)."""
+    def scores(self, text: str, features: Features) -> tuple[list[tuple[int, int]], Floats]:
+        """Return the clauses of a text and their log-odds, shape (clauses, labels)."""
         clauses = clause_spans(text)
-        which, ids, weight = self._entries(fold(text), clauses)
-        rows = self.weights[ids] * weight[:, None]
+        which, ids, weight = _entries(features, clauses)
         totals = np.zeros((len(clauses), len(self.labels)), dtype=np.float32)
         if len(which):
+            rows = self.weights[ids] * weight[:, None]
             borders = np.flatnonzero(np.diff(which, prepend=-1))
             totals[which[borders]] = np.add.reduceat(rows, borders, axis=0)
         return clauses, totals + self.bias
 
     def arrays(self) -> Arrays:
         """Return the model for ``models.artifact.pack_arrays``; the labels are stored apart."""
-        return {"ngrams": self.vocabulary.keys, "weights": self.weights.astype(np.float16), "bias": self.bias}
+        return {"weights": self.weights.astype(np.float16), "bias": self.bias}
 
     @classmethod
     def from_arrays(cls, labels: Sequence[str], arrays: Arrays) -> ClauseModel:
         """Return the model that ``arrays`` gave."""
-        return cls(labels, NgramVocabulary(arrays["ngrams"], 1, 3), arrays["weights"].astype(np.float32), arrays["bias"])
+        return cls(labels, arrays["weights"].astype(np.float32), arrays["bias"])
 
-    def _entries(self, folded: str, clauses: Spans) -> tuple[NDArray[Any], NDArray[Any], Floats]:
-        """Return (clause, n-gram id, weight) of each distinct n-gram within each clause, clauses ascending."""
-        ids, starts, lengths = self.vocabulary.find(folded)
-        clause_of = np.full(len(folded) + 1, -1, dtype=np.int64)
-        for i, (a, b) in enumerate(clauses):
-            clause_of[a:b] = i
-        which = clause_of[starts]
-        inside = (which >= 0) & (which == clause_of[starts + lengths - 1])
-        size = max(len(self.vocabulary), 1)
-        pairs = np.unique(which[inside] * size + ids[inside])
-        which, ids = pairs // size, (pairs % size).astype(np.int32)
-        counts = np.bincount(which, minlength=len(clauses))
-        weight = 1 / np.sqrt(np.maximum(counts, _SHORTEST))
-        return which, ids, weight[which].astype(np.float32)
 
-    def _matrix(self, folded: Sequence[str], clauses: Sequence[Spans]) -> Any:
-        from scipy import sparse
+def _entries(features: Features, clauses: Spans) -> tuple[NDArray[Any], NDArray[Any], Floats]:
+    """Return (clause, feature id, weight) of each distinct feature within each clause, clauses ascending."""
+    found = features.occurrences
+    if not clauses or not len(found.ids):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    # Clauses cover the text but for the marks between them, so the one before a place is the one it is in.
+    starts = np.array([start for start, _ in clauses])
+    which = np.searchsorted(starts, found.starts, side="right") - 1
+    inside = (which >= 0) & (found.ends <= np.array([end for _, end in clauses])[which])
+    size = int(features.ids[-1]) + 1
+    pairs = np.unique(which[inside] * size + found.ids[inside])
+    which, ids = np.divmod(pairs, size)
+    weight = 1 / np.sqrt(np.maximum(np.bincount(which, minlength=len(clauses)), _SHORTEST))
+    return which, ids, weight[which].astype(np.float32)
 
-        rows, ids, values, offset = [], [], [], 0
-        for text, borders in zip(folded, clauses, strict=True):
-            which, columns, weight = self._entries(text, borders)
-            rows.append(which + offset)
-            ids.append(columns)
-            values.append(weight)
-            offset += len(borders)
-        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(ids)))
-        return sparse.csr_matrix(entries, shape=(offset, len(self.vocabulary)))
+
+def _matrix(features: Sequence[Features], clauses: Sequence[Spans], size: int) -> Any:
+    from scipy import sparse
+
+    rows, ids, values, offset = [], [], [], 0
+    for one, borders in zip(features, clauses, strict=True):
+        which, columns, weight = _entries(one, borders)
+        rows.append(which + offset)
+        ids.append(columns)
+        values.append(weight)
+        offset += len(borders)
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(ids)))
+    return sparse.csr_matrix(entries, shape=(offset, size))

@@ -51,12 +51,17 @@ class Occurrences:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """One text as a vector: ``values`` at the sparse ``ids``, and the ``dense`` embedding."""
+    """One text as a vector: ``values`` at the sparse ``ids``, and the ``dense`` embedding.
+
+    ``place`` says for each occurrence which of ``ids`` it is; ``rows`` are the known words' vectors.
+    """
 
     ids: Ints
     values: Floats
     dense: Floats
     occurrences: Occurrences
+    place: Ints
+    rows: Floats
 
 
 class TextFeatures:
@@ -94,48 +99,34 @@ class TextFeatures:
     def transform(self, text: str) -> Features:
         """Return the features of one text of any length, the empty one included."""
         found = self._occurrences(fold(text))
-        settings = self.settings
-        weights = np.where(found.starts < settings.lead, settings.lead_weight, 1.0)
-        counts = np.bincount(found.ids, weights=weights) if len(found.ids) else np.zeros(0)
-        ids = np.flatnonzero(counts).astype(np.int32)
-        values = ((1 + np.log(counts[ids])) * self.idf_[ids]).astype(np.float32)
+        ids, place = np.unique(found.ids, return_inverse=True)
+        weights = np.where(found.starts < self.settings.lead, self.settings.lead_weight, 1.0)
+        counts = np.bincount(place, weights=weights, minlength=len(ids))
+        values = ((1 + np.log(counts)) * self.idf_[ids]).astype(np.float32)
         border = int(np.searchsorted(ids, len(self.ngrams_)))
         for block in (values[:border], values[border:]):
             norm = float(np.linalg.norm(block))
             if norm:
                 block /= norm
-        return Features(ids, values, self._dense(found), found)
+        rows = self._rows(found)
+        return Features(ids, values, rows.sum(axis=0), found, place.astype(np.int32), rows)
 
     def token_weights(self, features: Features) -> Floats:
         """Return the share of its feature's value that each occurrence of a text carries."""
-        found = features.occurrences
-        place = np.searchsorted(features.ids, found.ids)
-        counts = np.bincount(place, minlength=len(features.ids))
-        share: Floats = (features.values / counts)[place].astype(np.float32)
+        counts = np.bincount(features.place, minlength=len(features.ids))
+        share: Floats = (features.values / counts)[features.place].astype(np.float32)
         return share
 
-    def dense_tokens(self, features: Features) -> tuple[Floats, Ints, Ints]:
-        """Return each known word's part of the dense vector (they sum to it), with starts and ends."""
-        found = features.occurrences
-        known = np.flatnonzero(found.word_ids >= 0)
-        if self.embedding is None or not len(known):
-            return np.zeros((0, self.dense_size), np.float32), found.word_starts[:0], found.word_ends[:0]
-        rows = self._weighted_rows(found, known)
-        norm = float(np.linalg.norm(rows.sum(axis=0))) or 1.0
-        return rows * (self.settings.embedding_weight / norm), found.word_starts[known], found.word_ends[known]
-
-    def _dense(self, found: Occurrences) -> Floats:
-        if self.embedding is None:
-            return np.zeros(0, np.float32)
-        known = np.flatnonzero(found.word_ids >= 0)
-        total: Floats = self._weighted_rows(found, known).sum(axis=0)
-        norm = float(np.linalg.norm(total))
-        return total * np.float32(self.settings.embedding_weight / norm) if norm else total
-
-    def _weighted_rows(self, found: Occurrences, known: NDArray[np.intp]) -> Floats:
-        assert self.embedding is not None
-        lead = np.where(found.word_starts[known] < self.settings.lead, self.settings.lead_weight, 1.0)
-        rows: Floats = self.embedding.rows(found.word_ids[known]) * lead[:, None].astype(np.float32)
+    def _rows(self, found: Occurrences) -> Floats:
+        """Return each known word's part of the dense vector; their sum has the embedding weight's length."""
+        known = found.word_ids >= 0
+        if self.embedding is None or not known.any():
+            return np.zeros((0, self.dense_size), np.float32)
+        rows = self.embedding.rows(found.word_ids[known])
+        rows[found.word_starts[known] < self.settings.lead] *= self.settings.lead_weight
+        norm = float(np.linalg.norm(rows.sum(axis=0)))
+        if norm:
+            rows *= self.settings.embedding_weight / norm
         return rows
 
     def _occurrences(self, folded: str) -> Occurrences:

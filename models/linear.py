@@ -6,7 +6,7 @@ the other kind lets several classes hold at once (one logistic regression each).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,23 +146,16 @@ class LinearTextModel:
 
         ``length`` is the text's length. A character's weight is the sum of its features' shares.
         """
-        here = self.heads[head]
-        column = self._parts[head].start + here.classes.index(label)
-        part = self._parts[head]
+        column = self._parts[head].start + self.heads[head].classes.index(label)
         found = features.occurrences
-        weights = self.features.token_weights(features) * self._contrast(found.ids, column, part)
-        rows, word_starts, word_ends = self.features.dense_tokens(features)
-        word_weights = rows @ (self._dense[:, column] - self._dense[:, part].mean(axis=1))
-        starts = np.concatenate([found.starts, word_starts])
-        ends = np.concatenate([found.ends, word_ends])
+        weights = self.features.token_weights(features) * self._sparse_contrast[column, found.ids]
+        word_weights = features.rows @ self._dense_contrast[column]
+        known = found.word_ids >= 0
+        starts = np.concatenate([found.starts, found.word_starts[known]])
+        ends = np.concatenate([found.ends, found.word_ends[known]])
         shares = np.concatenate([weights, word_weights]) / np.maximum(ends - starts, 1)
         change = np.bincount(starts, shares, length + 1) - np.bincount(ends, shares, length + 1)
         return _strongest_spans(np.cumsum(change)[:length], most)
-
-    def _contrast(self, ids: NDArray[np.int32], column: int, part: slice) -> Floats:
-        rows = self._sparse[ids]
-        contrast: Floats = rows[:, column] - rows[:, part].mean(axis=1)
-        return contrast
 
     def _stack(self) -> None:
         heads = list(self.heads.values())
@@ -172,6 +165,9 @@ class LinearTextModel:
         self._bias = np.concatenate([head.bias for head in heads])
         borders = np.cumsum([0, *(len(head.classes) for head in heads)])
         self._parts = {head.name: slice(borders[i], borders[i + 1]) for i, head in enumerate(heads)}
+        # What speaks for a class is its weight against the mean of its rivals; one class a row.
+        self._sparse_contrast = np.ascontiguousarray(_contrast(self._sparse, self._parts.values()).T)
+        self._dense_contrast = np.ascontiguousarray(_contrast(self._dense, self._parts.values()).T)
 
     def files(self) -> dict[str, bytes]:
         """Return the model's files: sparse weights at 8 bits a weight, the rest at 16."""
@@ -283,6 +279,10 @@ def fold_indices(count: int, folds: int, seed: int) -> list[tuple[NDArray[np.int
     return [(np.setdiff1d(order, fold), np.sort(fold)) for fold in np.array_split(order, folds)]
 
 
+def _contrast(weights: Floats, parts: Iterable[slice]) -> Floats:
+    return np.hstack([weights[:, part] - weights[:, part].mean(axis=1, keepdims=True) for part in parts])
+
+
 def _prune(features: TextFeatures, heads: Mapping[str, Head], keep: int) -> None:
     size = features.size
     if size <= keep:
@@ -301,13 +301,13 @@ def _quantise(weights: Floats) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
 
 def _strongest_spans(weights: NDArray[Any], most: int) -> list[Evidence]:
     """Return the maximal runs above the mean positive weight, strongest first."""
-    if not len(weights) or weights.max() <= 0:
+    positive = weights[weights > 0]
+    if not len(positive):
         return []
-    floor = weights[weights > 0].mean()
-    above = np.concatenate([[False], weights > floor, [False]])
+    above = np.concatenate([[False], weights > positive.mean(), [False]])
     edges = np.flatnonzero(above[1:] != above[:-1])
-    runs = [
-        Evidence(int(start), int(end), float(weights[start:end].sum()))
-        for start, end in zip(edges[::2], edges[1::2], strict=True)
-    ]
-    return sorted(runs, key=lambda run: -run.weight)[:most]
+    starts, ends = edges[::2], edges[1::2]
+    running = np.concatenate([[0.0], np.cumsum(weights)])
+    strength = running[ends] - running[starts]
+    order = np.argsort(-strength, kind="stable")[:most]
+    return [Evidence(int(starts[i]), int(ends[i]), float(strength[i])) for i in order]

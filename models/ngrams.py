@@ -38,7 +38,10 @@ def ngram_keys(folded: str, n: int) -> Keys:
 
 
 class NgramVocabulary:
-    """The n-grams that a model knows: ``keys`` ascending, an n-gram's id is its place there."""
+    """The n-grams that a model knows: ``keys`` ascending, an n-gram's id is its place there.
+
+    Look-up is an open-addressing hash table in arrays: a text's n-grams are found all at once.
+    """
 
     def __init__(self, keys: Keys, n_min: int, n_max: int) -> None:
         if not 1 <= n_min <= n_max <= MAX_N:
@@ -46,6 +49,8 @@ class NgramVocabulary:
         self.keys = keys
         self.n_min = n_min
         self.n_max = n_max
+        self._bits = max(4, int(len(keys) * 4).bit_length())
+        self._table = _hash_table(keys, self._bits)
 
     @classmethod
     def fit(cls, folded: Iterable[str], n_min: int, n_max: int, min_df: int) -> NgramVocabulary:
@@ -61,13 +66,40 @@ class NgramVocabulary:
 
     def find(self, folded: str) -> tuple[Ids, Ids, Ids]:
         """Return ids, start positions and lengths of the known n-grams of a folded text."""
-        ids, starts, lengths = [], [], []
-        for n in range(self.n_min, self.n_max + 1):
-            keys = ngram_keys(folded, n)
-            place = np.searchsorted(self.keys, keys)
-            place[place == len(self.keys)] = 0
-            known = np.flatnonzero(self.keys[place] == keys) if len(self.keys) else np.zeros(0, dtype=np.intp)
-            ids.append(place[known].astype(np.int32))
-            starts.append(known.astype(np.int32))
-            lengths.append(np.full(len(known), n, dtype=np.int32))
-        return np.concatenate(ids), np.concatenate(starts), np.concatenate(lengths)
+        keys = [ngram_keys(folded, n) for n in range(self.n_min, self.n_max + 1)]
+        sizes = [len(part) for part in keys]
+        ids = self._look_up(np.concatenate(keys))
+        known = np.flatnonzero(ids >= 0)
+        starts = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+        lengths = np.repeat(np.arange(self.n_min, self.n_max + 1, dtype=np.int32), sizes)
+        return ids[known], starts[known], lengths[known]
+
+    def _look_up(self, keys: Keys) -> Ids:
+        """Return each key's id, -1 for an unknown one."""
+        if not len(self.keys):
+            return np.full(len(keys), -1, dtype=np.int32)
+        slots = _slots(keys, self._bits)
+        ids = self._table[slots]
+        open_ = np.flatnonzero((ids >= 0) & (self.keys[ids] != keys))
+        while len(open_):
+            slots[open_] = (slots[open_] + 1) & (len(self._table) - 1)
+            ids[open_] = self._table[slots[open_]]
+            open_ = open_[(ids[open_] >= 0) & (self.keys[ids[open_]] != keys[open_])]
+        return ids
+
+
+def _slots(keys: Keys, bits: int) -> NDArray[np.int64]:
+    # Fibonacci hashing; the product wraps around.
+    return ((keys * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)).astype(np.int64)
+
+
+def _hash_table(keys: Keys, bits: int) -> Ids:
+    table = np.full(1 << bits, -1, dtype=np.int32)
+    waiting = np.arange(len(keys), dtype=np.int32)
+    slots = _slots(keys, bits)
+    while len(waiting):
+        free = table[slots] < 0
+        table[slots[free]] = waiting[free]
+        placed = table[slots] == waiting
+        waiting, slots = waiting[~placed], (slots[~placed] + 1) & (len(table) - 1)
+    return table

@@ -130,10 +130,11 @@ def _fit_cues(
     spans = [_spans_by_kind(example) for example in examples]
     best = np.full((len(texts), len(LEARNED_CUES)), NO_CLAUSE)
     for rest, fold in fold_indices(len(texts), settings.folds, settings.seed):
-        model = ClauseModel.fit([texts[i] for i in rest], [spans[i] for i in rest], LEARNED_CUES)
+        model = ClauseModel.fit(linear.features, [texts[i] for i in rest], [spans[i] for i in rest], LEARNED_CUES)
         for i in fold:
-            best[i] = model.scores(texts[i])[1].max(axis=0, initial=NO_CLAUSE)
-    clauses = ClauseModel.fit(texts, spans, LEARNED_CUES)
+            scores = model.scores(texts[i], linear.features.transform(texts[i]))[1]
+            best[i] = scores.max(axis=0, initial=NO_CLAUSE)
+    clauses = ClauseModel.fit(linear.features, texts, spans, LEARNED_CUES)
     ruled = _ruled(texts)
     stacks = {}
     for k, kind in enumerate(LEARNED_CUES):

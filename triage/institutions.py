@@ -1,32 +1,50 @@
-"""Institutions named in a text: where, of what kind, and one key for the ways to write a name."""
+"""Institutions named in a text: where, of what kind, and which one it is about."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from math import log
-from pathlib import Path
-from typing import Any
+from math import exp, log, log1p
+from typing import Any, NamedTuple
 
 import rjieba
 
-from triage.configuration import Field, compile_pattern, compose
+from triage.institution_names import KINDS, Endings, institution_key, load_endings
+
+__all__ = ["Endings", "Institution", "InstitutionModel", "LabelledNames", "institution_key", "load_endings"]
 
 LONGEST_NAME = 30
-_SEPARATOR = re.compile(r"[^\u4e00-\u9fffA-Za-z0-9·“”\"#()]")
-# Anonymised places ("A7县") that a segmenter would tear apart.
-_PLACE_CODE = re.compile(r"[A-Z]\d{0,2}[市县区省州旗镇乡]")
-_REGION = r"(?:[A-Z]\d{0,2}|[\u4e00-\u9fff]{2,4}?)(?:自治区|自治州|省|市|地区|县|区|州|旗)"
-_PLACE = re.compile(r"[A-Z]\d{0,2}[市县区省州旗镇乡]|[\u4e00-\u9fff]{2,5}[市县区镇乡]")
-_REGIONS = re.compile(rf"^(?:{_REGION}){{1,3}}")
-_TOWN = re.compile(r"^[\u4e00-\u9fff]{2,4}?(?:街道|镇|乡)(?=[\u4e00-\u9fff]{3})")
-_NUMBERED = re.compile(r"^第?(?:[一二三四五六七八九十]{1,3}|\d{1,3})(?:中|小|幼|高|职)")
-_NUMERALS = {c: str(i) for i, c in enumerate("零一二三四五六七八九十")}
-_KIND_ORDER = ("kindergarten", "school", "college", "training", "company", "bureau", "other")
+_MOST_WORDS = 12
+_REACH = 48
+_SEPARATOR = re.compile(r"[^\u4e00-\u9fffA-Za-z0-9·“”\"#()《》-]")
+# Places that a segmenter tears apart: anonymised ones ("A7县"), provinces it does not know.
+_PLACE_CODE = re.compile(
+    r"[A-Z]\d{0,2}[市县区省州旗镇乡]{1,2}|(?<![外跨])[^\W\da-zA-Z_我们你他全本各该外跨在到由从的为是给了请向和与及于每几哪某个节不能可据经让对]{2}省"
+)
+_PLACE = re.compile(r"[\u4e00-\u9fff]{2,5}[市县区镇乡]")
+# What stands just before or after a name says whether it is complained of, answers, or is a landmark.
+_LEADS = tuple(
+    re.compile(words)
+    for words in (
+        "投诉|举报|反映|质疑|控告|反对|抗议|取缔|查处|严查|揭露|曝光|被",
+        "关于|咨询|请问|建议|解决|想问|询问|对",
+        "找|打|向|局|称|据|[^举]报",
+        "请|望|呼吁",
+        "[在于住读旁近离去到]|位于|小区",
+    )
+)
+_FOLLOWS = tuple(
+    re.compile(words)
+    for words in (
+        "乱|违|强制|强迫|收|拖欠|不|拒|老师|校长|园长|教师|霸王|克扣|虚假|无证|补课|[暑寒]假|食堂|欺",
+        "^[的是]",
+        "附近|旁|门口|对面|周边|毕业|读|上学|路|站",
+        "[回答]复|说|领导|投诉|反映|电话|介入|管|调查|尽快|查",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,87 +59,6 @@ class Institution:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How names of one kind end."""
-
-    kind: str
-    pattern: re.Pattern[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Endings:
-    """All endings of a lexicon, and the names that name nobody."""
-
-    kinds: tuple[Ending, ...]
-    generic: re.Pattern[str]
-    never: frozenset[str]
-    through: frozenset[str]
-
-    def find(self, text: str) -> list[tuple[int, int, str]]:
-        """Return the endings found in ``text`` as (start, end, kind), overlapping ones merged to the longest."""
-        found = sorted(
-            ((m.start(), m.end(), ending.kind) for ending in self.kinds for m in ending.pattern.finditer(text)),
-            key=lambda f: (f[0], -f[1]),
-        )
-        kept: list[tuple[int, int, str]] = []
-        for start, end, kind in found:
-            if kept and start < kept[-1][1]:
-                first, last, known = kept[-1]
-                kept[-1] = (first, max(last, end), kind if end > last else known)
-            else:
-                kept.append((start, end, kind))
-        return kept
-
-
-class InstitutionModel:
-    """What was learnt of names: their left border, and which of several a text is about."""
-
-    def __init__(self, boundary: Boundary, salience: Sequence[float]) -> None:
-        self.boundary = boundary
-        self.salience = list(salience)
-
-    @classmethod
-    def fit(cls, examples: Sequence[LabelledNames], endings: Endings) -> InstitutionModel:
-        """Learn from normalised texts with the spans of their names and of the one concerned."""
-        from sklearn.linear_model import LogisticRegression
-
-        boundary = Boundary.fit([(e.text, e.names) for e in examples], endings)
-        rows, concerned = [], []
-        for example in examples:
-            if example.concerned is None:
-                continue
-            key = institution_key(example.text[slice(*example.concerned)])
-            for one, features in _candidates(example.text, _mentions(example.text, endings, boundary)):
-                rows.append(features)
-                concerned.append(one.key == key)
-        if not any(concerned):
-            return cls(boundary, [])
-        weights = LogisticRegression(C=1.0, max_iter=500).fit(rows, concerned).coef_[0]
-        return cls(boundary, [round(float(w), 4) for w in weights])
-
-    def find(self, text: str, endings: Endings) -> list[Institution]:
-        """Return the institutions named in a normalised text, the one it is most about first.
-
-        One entry a key, in its fullest form. A bare 学校 or 教育局 without place or proper name
-        names nobody. Time is linear in the length.
-        """
-        candidates = _candidates(text, _mentions(text, endings, self.boundary))
-        weights = self.salience or [0.0] * len(candidates[0][1]) if candidates else []
-        scored = [(sum(w * f for w, f in zip(weights, features, strict=True)), one) for one, features in candidates]
-        return [one for _, one in sorted(scored, key=lambda pair: (-pair[0], pair[1].start))]
-
-    def as_json(self) -> dict[str, Any]:
-        return {"words": self.boundary.words, "parts": self.boundary.parts, "salience": self.salience}
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> InstitutionModel:
-        """Return the model that ``as_json`` gave."""
-        words = {word: (int(a), int(b)) for word, (a, b) in stored["words"].items()}
-        parts = {part: (int(a), int(b)) for part, (a, b) in stored["parts"].items()}
-        return cls(Boundary(words, parts), stored["salience"])
-
-
-@dataclass(frozen=True, slots=True)
 class LabelledNames:
     """A normalised text, the spans of all names in it, and of the institution concerned, if one is named."""
 
@@ -130,198 +67,204 @@ class LabelledNames:
     concerned: tuple[int, int] | None
 
 
-class Boundary:
-    """Learned left borders of names: how often a word stood inside a name, and how often before one."""
+class InstitutionModel:
+    """What was learnt of names: ``border``, the weights of what speaks for a word being part of a
+    name, and ``salience``, of what speaks for a name being the one that a text is about."""
 
-    def __init__(self, words: dict[str, tuple[int, int]], parts: dict[str, tuple[int, int]]) -> None:
-        self.words = words
-        self.parts = parts
+    def __init__(self, border: Mapping[str, float], salience: Sequence[float]) -> None:
+        self.border = dict(border)
+        self.salience = list(salience)
 
     @classmethod
-    def fit(cls, examples: Iterable[tuple[str, Sequence[tuple[int, int]]]], endings: Endings) -> Boundary:
-        """Learn from normalised texts and the spans of the names in them."""
-        inside: Counter[str] = Counter()
-        before: Counter[str] = Counter()
-        part_of: dict[str, str] = {}
-        for text, spans in examples:
-            tokens = _tokens(text)
-            starts = [start for start, _, _ in tokens]
-            by_end = {end: start for start, end in spans}
-            for tail_start, tail_end, _ in endings.find(text):
-                name_start = by_end.get(tail_end, tail_start)
-                at = bisect_right(starts, tail_start) - 1
-                for start, word, part in reversed(tokens[max(0, at - 12) : at]):
-                    if _SEPARATOR.search(word) or tail_end - start > LONGEST_NAME:
-                        break
-                    part_of[word] = part
-                    if start < name_start:
-                        before[word] += 1
-                        break
-                    inside[word] += 1
-        words = {w: (inside[w], before[w]) for w in sorted(inside | before) if inside[w] + before[w] >= 2}
-        # What words met once turned out to be says what to expect of a word never met.
-        once = [w for w in part_of if inside[w] + before[w] == 1]
-        parts_inside = Counter(part_of[w] for w in once if inside[w])
-        parts_before = Counter(part_of[w] for w in once if before[w])
-        parts = {p: (parts_inside[p], parts_before[p]) for p in sorted(parts_inside | parts_before)}
-        return cls(words, parts)
+    def fit(cls, examples: Sequence[LabelledNames], endings: Endings) -> InstitutionModel:
+        """Learn from normalised texts with the spans of their names and of the one concerned."""
+        from sklearn.linear_model import LogisticRegression
 
-    def belongs(self, word: str, part: str) -> float:
-        """Return the log-odds that ``word`` (with its part of speech) before an ending is part of the name."""
-        if _PLACE.fullmatch(word):
-            return 3.0
-        part_in, part_before = self.parts.get(part, (1, 1))
-        prior = (part_in + 1) / (part_in + part_before + 2)
-        word_in, word_before = self.words.get(word, (0, 0))
-        share = (word_in + 2 * prior) / (word_in + word_before + 2)
-        return log(share / (1 - share))
+        model = cls(_fit_border(examples, endings), [])
+        better = []
+        for example in examples:
+            if example.concerned is None:
+                continue
+            key = institution_key(example.text[slice(*example.concerned)])
+            candidates = _candidates(example.text, model._mentions(example.text, endings))
+            right = [features for one, features in candidates if one.key == key]
+            wrong = [features for one, features in candidates if one.key != key]
+            better += [[a - b for a, b in zip(x, y, strict=True)] for x in right for y in wrong]
+        if better:
+            rows = better + [[-value for value in row] for row in better]
+            sides = [1] * len(better) + [0] * len(better)
+            weights = LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000).fit(rows, sides).coef_[0]
+            model.salience = [round(float(w), 4) for w in weights]
+        return model
 
+    def find(self, text: str, endings: Endings) -> list[Institution]:
+        """Return the institutions named in a normalised text, the one it is most about first.
 
-def load_endings(path: Path | None = None) -> Endings:
-    """Return the endings of a lexicon file, the bundled one without ``path``. Raises ConfigurationError."""
-    source = path or resources.files("triage") / "lexicon" / "institutions.yaml"
-    root = compose(source.read_bytes(), str(path or "lexicon/institutions.yaml")).mapping(
-        "words", "endings", "generic", "never", "through"
-    )
-    words = {name: f"(?:{field.text()})" for name, field in root["words"].entries().items()}
-    kinds = tuple(_ending(item, words) for item in root["endings"].items())
-    return Endings(kinds, compile_pattern(root["generic"], words), _word_set(root["never"]), _word_set(root["through"]))
+        One entry a key, in its fullest form. A bare 学校 or 教育局 without place or proper name
+        names nobody. Time is linear in the length.
+        """
+        candidates = _candidates(text, self._mentions(text, endings))
+        scored = [(sum(w * f for w, f in zip(self.salience, features)), one) for one, features in candidates]
+        return [one for _, one in sorted(scored, key=lambda pair: (-pair[0], pair[1].start))]
 
+    def as_json(self) -> dict[str, Any]:
+        return {"border": self.border, "salience": self.salience}
 
-def _mentions(text: str, endings: Endings, boundary: Boundary) -> list[Institution]:
-    tails = endings.find(text)
-    if not tails:
-        return []
-    tokens = _tokens(text)
-    starts = [start for start, _, _ in tokens]
-    found = []
-    floor = 0
-    for tail_start, tail_end, kind in tails:
-        start = _name_start(text, tokens, starts, tail_start, tail_end, boundary, endings, floor)
-        name = text[start:tail_end]
-        if tail_end - start > 2 and not _names_nobody(name, tail_start - start, endings):
-            found.append(Institution(name, start, tail_end, kind, institution_key(name)))
-        floor = tail_end
-    return found
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> InstitutionModel:
+        """Return the model that ``as_json`` gave."""
+        return cls(stored["border"], stored["salience"])
 
+    def _mentions(self, text: str, endings: Endings) -> list[Institution]:
+        found: list[Institution] = []
+        for end, kind, words in _walks(text, endings):
+            start = self._start(words, kind)
+            while found and start < found[-1].end:
+                if start > found[-1].start:
+                    start = found[-1].end
+                else:
+                    found.pop()
+            name = text[start:end]
+            if len(name) > 2 and not endings.names_nobody(name):
+                found.append(Institution(name, start, end, kind, institution_key(name)))
+        return found
 
-def institution_key(name: str) -> str:
-    """Return one key for the ways to write an institution's name.
-
-    Regions before a proper name go ("A7县泉塘中学" = "泉塘中学"); before a number or a bureau the
-    nearest stays ("A7县一中", "K9县教育局"). 第三小学 = 三小, 教体局 = 教育局, company forms go.
-    """
-    name = re.sub(r"[“”\"\s·()]", "", name)
-    region = _REGIONS.match(name)
-    rest = name[region.end() :] if region else name
-    nearest = re.findall(_REGION, region[0])[-1] if region else ""
-    rest = re.sub(r"(?:股份|责任|有限){1,3}(?=公司)", "", rest)
-    rest = re.sub(r"教育和体育局|教育体育局|教体局|教育文化局|教育科技局|文教局|教育委员会|教委", "教育局", rest)
-    rest = re.sub(r"第?([一二三四五六七八九十]{1,3}|\d{1,3})(小学|中学|幼儿园|高级中学|高中|小|中|幼|高)(?![\u4e00-\u9fff]{0,1}心)", _numbered, rest)
-    bureau = re.search(r"(?:局|厅|委|部|办|政府|院|所|队)$", rest)
-    specific = len(re.sub(r"(?:第?\d+)?(?:小学|中学|学校|幼儿园|学院|大学|高中|初中|公司|中心)$", "", rest)) >= 2
-    if bureau or not specific:
-        return nearest + rest
-    town = _TOWN.match(rest)
-    return rest[town.end() :] if town else rest
+    def _start(self, words: Sequence[_Word], kind: str) -> int:
+        """Return the most probable start of the name that ends with the last of ``words``."""
+        inside = 0.0
+        best, start = float("-inf"), words[0].start
+        weights = self.border
+        for here, features in _steps(words, kind):
+            odds = sum(weights.get(feature, 0.0) for feature in features)
+            stop = inside - log1p(exp(min(odds, 30.0)))
+            if stop > best:
+                best, start = stop, here
+            inside -= log1p(exp(min(-odds, 30.0)))
+            if inside < best:
+                return start
+        return words[-1].start if inside > best else start
 
 
-def _numbered(match: re.Match[str]) -> str:
-    digits = match[1]
-    if not digits.isdigit():
-        if digits == "十":
-            digits = "10"
-        elif digits.startswith("十"):
-            digits = "1" + _NUMERALS.get(digits[1], "")
-        elif "十" in digits:
-            tens, ones = digits.split("十", 1)
-            digits = _NUMERALS.get(tens, "") + (_NUMERALS.get(ones, "0") if ones else "0")
+class _Word(NamedTuple):
+    start: int
+    text: str
+    part: str
+
+
+def _walks(text: str, endings: Endings) -> Iterable[tuple[int, str, list[_Word]]]:
+    """Yield the endings as (end, kind, words), words from the ending to the left as far as a name may reach."""
+    tails = list(endings.find(text))
+    words = _words(text, [(start, end) for start, end, _ in tails])
+    starts = [word.start for word in words]
+    for start, end, kind in tails:
+        at = bisect_right(starts, start) - 1
+        walk = [_Word(start, text[start:end], kind)]
+        if starts[at] < start:
+            walk.append(_Word(starts[at], text[starts[at] : start], "torn"))
+        for word in reversed(words[max(0, at - _MOST_WORDS) : at]):
+            if end - word.start > LONGEST_NAME or word.start + len(word.text) != walk[-1].start:
+                break
+            if word.text in endings.never or _SEPARATOR.search(word.text):
+                break
+            walk.append(word)
+        yield end, kind, walk
+
+
+def _words(text: str, tails: Sequence[tuple[int, int]]) -> list[_Word]:
+    """Return the words where names may be, places kept whole."""
+    reaches: list[list[int]] = []
+    for start, end in tails:
+        if reaches and start - _REACH <= reaches[-1][1]:
+            reaches[-1][1] = end
         else:
-            digits = "".join(_NUMERALS[d] for d in digits)
-    kinds = {"小": "小学", "中": "中学", "幼": "幼儿园", "高": "中学", "高级中学": "中学", "高中": "中学"}
-    return digits + kinds.get(match[2], match[2])
+            reaches.append([max(0, start - _REACH), end])
+    words = []
+    for at, until in reaches:
+        for match in (*_PLACE_CODE.finditer(text, at, until), None):
+            for word, part in rjieba.tag(text[at : match.start() if match else until]):
+                words.append(_Word(at, word, "place" if _PLACE.fullmatch(word) else part))
+                at += len(word)
+            if match:
+                words.append(_Word(at, match[0], "place"))
+                at = match.end()
+    return words
 
 
-def _word_set(field: Field) -> frozenset[str]:
-    return frozenset(field.text().split())
+def _steps(words: Sequence[_Word], kind: str) -> Iterable[tuple[int, list[str]]]:
+    """Yield, from the ending to the left, where the name starts without the next word, and what speaks for that word."""
+    for i in range(1, len(words)):
+        right, word = words[i - 1], words[i]
+        left = words[i + 1].part if i + 1 < len(words) else "edge"
+        text, part = word.text, word.part
+        yield (
+            right.start,
+            [
+                "",
+                "w" + text,
+                f"wr{text} {right.text}",
+                "p" + part,
+                f"p{part} {right.part}",
+                f"l{left} {part}",
+                f"k{kind} {part}",
+                f"n{min(i, 4)} {part}",
+                "r" + right.text,
+                f"c{len(text)} {part}",
+                "a" + text[0],
+                "z" + text[-1],
+            ],
+        )
 
 
-def _ending(item: Field, words: dict[str, str]) -> Ending:
-    fields = item.mapping("kind", "pattern")
-    kind = fields["kind"].scalar("str", "|".join(_KIND_ORDER), f"one of {', '.join(_KIND_ORDER)}", "school")
-    return Ending(kind, compile_pattern(fields["pattern"], words))
+def _fit_border(examples: Sequence[LabelledNames], endings: Endings) -> dict[str, float]:
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.linear_model import LogisticRegression
 
-
-def _tokens(text: str) -> list[tuple[int, str, str]]:
-    """Return (start, word, part of speech) of the text's words, anonymised places kept whole."""
-    tokens = []
-    at = 0
-    for match in (*_PLACE_CODE.finditer(text), None):
-        until = match.start() if match else len(text)
-        for word, part in rjieba.tag(text[at:until]):
-            tokens.append((at, word, part))
-            at += len(word)
-        if match:
-            tokens.append((at, match[0], "ns"))
-            at = match.end()
-    return tokens
-
-
-def _name_start(
-    text: str,
-    tokens: Sequence[tuple[int, str, str]],
-    starts: Sequence[int],
-    tail_start: int,
-    tail_end: int,
-    boundary: Boundary,
-    endings: Endings,
-    floor: int,
-) -> int:
-    """Return where the name before an ending most probably starts: the best running sum of log-odds."""
-    at = bisect_right(starts, tail_start) - 1
-    best_start = min(tail_start, starts[at]) if starts[at] >= floor else tail_start
-    total = best = 0.0
-    for start, word, part in reversed(tokens[max(0, at - 12) : at]):
-        if start < floor or tail_end - start > LONGEST_NAME or _SEPARATOR.search(word) or word in endings.never:
-            break
-        total += 0.0 if word in endings.through else boundary.belongs(word, part)
-        if total > best:
-            best, best_start = total, start
-        elif total < best - 4:
-            break
-    # A preposition that the segmenter glued to a proper name.
-    return best_start + (tail_start - best_start > 2 and text[best_start] in "到从因且由经请让被把给在说及即")
-
-
-def _names_nobody(name: str, before: int, endings: Endings) -> bool:
-    proper = name[:before]
-    if not proper:
-        return not _NUMBERED.match(name)
-    region = _REGIONS.match(proper)
-    return bool(endings.generic.fullmatch(name) or endings.generic.fullmatch(name[region.end() if region else 0 :]))
+    rows: list[list[str]] = []
+    inside: list[bool] = []
+    for example in examples:
+        by_end = {end: start for start, end in example.names}
+        for end, kind, words in _walks(example.text, endings):
+            name_start = by_end.get(end, words[0].start)
+            for start, features in _steps(words, kind):
+                rows.append(features)
+                inside.append(start > name_start)
+                if start <= name_start:
+                    break
+    if len(set(inside)) < 2:
+        return {}
+    counts = Counter(feature for row in rows for feature in row)
+    vectorizer = DictVectorizer()
+    matrix = vectorizer.fit_transform([{f: 1.0 for f in row if counts[f] >= 2} for row in rows])
+    weights = LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000).fit(matrix, inside).coef_[0]
+    names = vectorizer.get_feature_names_out()
+    return {str(f): round(float(w), 2) for f, w in zip(names, weights, strict=True) if abs(w) >= 0.05}
 
 
 def _candidates(text: str, found: Sequence[Institution]) -> list[tuple[Institution, list[float]]]:
     """Return one entry a key, in its fullest form, with what speaks for it as the one concerned."""
-    fullest: dict[str, Institution] = {}
-    for one in sorted(found, key=lambda one: (-len(one.text), one.start)):
-        fullest.setdefault(one.key, one)
+    by_key: dict[str, list[Institution]] = {}
+    for one in found:
+        by_key.setdefault(one.key, []).append(one)
+    first_line = text.find("\n") if "\n" in text else 0
     candidates = []
-    for key, full in fullest.items():
-        places = [one for one in found if one.key == key]
-        first = min(one.start for one in places)
-        lead = text[max(0, first - 6) : first]
+    for rank, places in enumerate(by_key.values()):
+        full = max(places, key=lambda one: (len(one.text), -one.start))
+        first = places[0]
+        lead = text[max(0, first.start - 6) : first.start]
+        follow = text[first.end : first.end + 5]
         features = [
-            float(first < 30),
-            float(first < 80),
-            first / max(len(text), 1),
+            float(first.start < first_line),
+            float(first.start < 30),
+            float(first.start < 80),
+            first.start / max(len(text), 1),
+            float(rank == 0),
             log(len(places)),
             len(places) / len(found),
             min(len(full.text), 14) / 14,
-            float(bool(_REGIONS.match(full.text))),
-            float(any(word in lead for word in ("投诉", "举报", "反映", "质疑", "关于", "咨询", "建议", "解决"))),
-            float(any(word in lead for word in ("找", "打", "向", "局", "称", "据"))),
-            *(float(full.kind == kind) for kind in _KIND_ORDER),
+            float(full.text[0].isascii()),
+            *(float(bool(pattern.search(lead))) for pattern in _LEADS),
+            *(float(bool(pattern.search(follow))) for pattern in _FOLLOWS),
+            *(float(full.kind == kind) for kind in KINDS),
         ]
         candidates.append((full, features))
     return candidates

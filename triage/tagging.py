@@ -287,7 +287,7 @@ def cue_scores(linear: LinearTextModel, clauses: ClauseModel | None, text: str, 
     if clauses is None or "cues" not in linear.heads:
         return CueScores({}, [], {})
     whole = linear.scores(features)["cues"]
-    spans, scores = clauses.scores(text)
+    spans, scores = clauses.scores(text, features)
     return CueScores(
         {kind: float(whole[i]) for i, kind in enumerate(linear.heads["cues"].classes)},
         spans,
