@@ -46,7 +46,7 @@ class Artifact:
 def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return ``arrays`` as the bytes of a compressed ``.npz`` file, the same bytes for the same arrays."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dict(arrays))
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -66,13 +66,10 @@ class ClauseModel:
     def scores(self, text: str, features: Features) -> tuple[list[tuple[int, int]], Floats]:
         """Return the clauses of a text and their log-odds, shape (clauses, labels)."""
         clauses = clause_spans(text)
-        which, ids, weight = _entries(features, clauses)
-        totals = np.zeros((len(clauses), len(self.labels)), dtype=np.float32)
-        if len(which):
-            rows = self.weights[ids] * weight[:, None]
-            borders = np.flatnonzero(np.diff(which, prepend=-1))
-            totals[which[borders]] = np.add.reduceat(rows, borders, axis=0)
-        return clauses, totals + self.bias
+        which, ids = _entries(features, clauses)
+        sums = [np.bincount(which, self.weights[ids, label], len(clauses)) for label in range(len(self.labels))]
+        scale = _scale(which, len(clauses))[:, None]
+        return clauses, (np.stack(sums, axis=1) * scale + self.bias).astype(np.float32)
 
     def arrays(self) -> Arrays:
         """Return the model for ``models.artifact.pack_arrays``; the labels are stored apart."""
@@ -84,20 +81,22 @@ class ClauseModel:
         return cls(labels, arrays["weights"].astype(np.float32), arrays["bias"])
 
 
-def _entries(features: Features, clauses: Spans) -> tuple[NDArray[Any], NDArray[Any], Floats]:
-    """Return (clause, feature id, weight) of each distinct feature within each clause, clauses ascending."""
+def _entries(features: Features, clauses: Spans) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return clause and feature id of each occurrence that stands within one clause."""
     found = features.occurrences
     if not clauses or not len(found.ids):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return np.zeros(0, np.int64), np.zeros(0, np.int32)
     # Clauses cover the text but for the marks between them, so the one before a place is the one it is in.
     starts = np.array([start for start, _ in clauses])
     which = np.searchsorted(starts, found.starts, side="right") - 1
     inside = (which >= 0) & (found.ends <= np.array([end for _, end in clauses])[which])
-    size = int(features.ids[-1]) + 1
-    pairs = np.unique(which[inside] * size + found.ids[inside])
-    which, ids = np.divmod(pairs, size)
-    weight = 1 / np.sqrt(np.maximum(np.bincount(which, minlength=len(clauses)), _SHORTEST))
-    return which, ids, weight[which].astype(np.float32)
+    return which[inside], found.ids[inside]
+
+
+def _scale(which: NDArray[np.int64], clauses: int) -> NDArray[np.float64]:
+    """Return what each clause's sum is divided by, so that long clauses do not win by length alone."""
+    result: NDArray[np.float64] = 1 / np.sqrt(np.maximum(np.bincount(which, minlength=clauses), _SHORTEST))
+    return result
 
 
 def _matrix(features: Sequence[Features], clauses: Sequence[Spans], size: int) -> Any:
@@ -105,10 +104,10 @@ def _matrix(features: Sequence[Features], clauses: Sequence[Spans], size: int) -
 
     rows, ids, values, offset = [], [], [], 0
     for one, borders in zip(features, clauses, strict=True):
-        which, columns, weight = _entries(one, borders)
+        which, columns = _entries(one, borders)
         rows.append(which + offset)
         ids.append(columns)
-        values.append(weight)
+        values.append(_scale(which, len(borders))[which])
         offset += len(borders)
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(ids)))
     return sparse.csr_matrix(entries, shape=(offset, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class FeatureSettings:
     word_pairs: bool = False
     lead: int = 40
     lead_weight: float = 2.0
-    embedding_weight: float = 0.7
+    embedding_weight: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +134,29 @@ class TextFeatures:
         words = rjieba.cut(folded)
         borders = np.fromiter(accumulate(map(len, words), initial=0), dtype=np.int32, count=len(words) + 1)
         offset = len(self.ngrams_)
-        get = self._word_index.get
-        word_ids = np.array([get(word, -1) for word in words], dtype=np.int32)
+        known_words = np.fromiter(map(self._word_index.get, words, repeat(-1)), dtype=np.int32, count=len(words))
+        word_ids, rows = self._word_ids[known_words], self._word_rows[known_words]
         known = np.flatnonzero(word_ids >= 0)
         parts = [(ids, starts, starts + lengths), (word_ids[known] + offset, borders[known], borders[known + 1])]
         if self.settings.word_pairs:
-            pair_ids = np.array([get(a + "\t" + b, -1) for a, b in pairwise(words)], np.int32)
+            get = self._word_index.get
+            pair_ids = self._word_ids[[get(a + "\t" + b, -1) for a, b in pairwise(words)]]
             pairs = np.flatnonzero(pair_ids >= 0)
             parts.append((pair_ids[pairs] + offset, borders[pairs], borders[pairs + 2]))
-        rows = self.embedding.ids(words) if self.embedding else np.full(len(words), -1, np.int32)
         joined = [np.concatenate(arrays).astype(np.int32) for arrays in zip(*parts, strict=True)]
         return Occurrences(joined[0], joined[1], joined[2], rows, borders[:-1], borders[1:])
 
     def _set_words(self, words: list[str]) -> None:
+        """Set the known words, and one index over them and the embedding's: a word is looked up once."""
         self.words_ = words
-        self._word_index = {word: i for i, word in enumerate(words)}
+        joined = dict.fromkeys([*words, *(self.embedding.words if self.embedding else ())])
+        self._word_index = {word: i for i, word in enumerate(joined)}
+        # One place more: an unknown word has index -1, the last.
+        self._word_ids: Ints = np.full(len(joined) + 1, -1, dtype=np.int32)
+        self._word_ids[: len(words)] = np.arange(len(words))
+        self._word_rows: Ints = np.full(len(joined) + 1, -1, dtype=np.int32)
+        if self.embedding:
+            self._word_rows[:-1] = self.embedding.ids(list(joined))
 
     def keep(self, kept: Ints) -> None:
         """Forget all sparse features but the ascending ids ``kept``."""

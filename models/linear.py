@@ -1,7 +1,8 @@
 """Linear text classifiers over shared features: several heads, calibrated, explainable, no pickle.
 
-A head is multinomial logistic regression. An ``exclusive`` head gives each text one class (softmax);
-the other kind lets several classes hold at once (one logistic regression each).
+A head is a linear support vector machine per class. An ``exclusive`` head gives each text one class
+(softmax of the margins under a fitted temperature); the other kind lets several classes hold at once
+(each margin through its own fitted sigmoid).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Target:
 class FitSettings:
     """``regularisation`` is scikit-learn's C; ``keep`` bounds the sparse features kept by weight."""
 
-    regularisation: float = 10.0
+    regularisation: float = 0.2
     balanced: bool = True
     folds: int = 5
     keep: int = 120_000
@@ -51,6 +52,15 @@ class Evidence:
     start: int
     end: int
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one text: by head, raw scores and probabilities in the order of its classes."""
+
+    features: Features
+    scores: dict[str, Floats]
+    probabilities: dict[str, NDArray[np.float64]]
 
 
 @dataclass(slots=True)
@@ -135,11 +145,12 @@ class LinearTextModel:
         stacked = features.values @ self._sparse[features.ids] + features.dense @ self._dense + self._bias
         return {name: stacked[part] for name, part in self._parts.items()}
 
-    def predict(self, text: str) -> tuple[dict[str, NDArray[np.float64]], Features]:
-        """Return each head's calibrated probabilities, in the order of its classes, and the features read."""
+    def predict(self, text: str) -> Prediction:
+        """Return each head's scores and calibrated probabilities, and the features read."""
         features = self.features.transform(text)
         scores = self.scores(features)
-        return {name: head.probabilities(scores[name]) for name, head in self.heads.items()}, features
+        probabilities = {name: head.probabilities(scores[name]) for name, head in self.heads.items()}
+        return Prediction(features, scores, probabilities)
 
     def evidence(self, features: Features, head: str, label: str, length: int, most: int = 3) -> list[Evidence]:
         """Return up to ``most`` spans, strongest first, whose features spoke for ``label`` against its rivals.
@@ -186,15 +197,16 @@ class LinearTextModel:
         return {"features": self.features.settings_json(), "heads": heads}
 
     @classmethod
-    def from_files(cls, description: Mapping[str, Any], arrays: Callable[[str], Arrays], names: Sequence[str]) -> LinearTextModel:
+    def from_files(
+        cls, description: Mapping[str, Any], arrays: Callable[[str], Arrays], names: Sequence[str]
+    ) -> LinearTextModel:
         """Return the model that ``files`` and ``description`` gave; ``arrays(name)`` reads one file."""
         embedding = StaticEmbedding.from_arrays(arrays("embedding.npz")) if "embedding.npz" in names else None
         settings = FeatureSettings(**description["features"])
         features = TextFeatures.from_arrays(settings, arrays("features.npz"), embedding)
         stored = arrays("weights.npz")
-        weights = np.vstack(
-            [stored["levels"].astype(np.float32) * stored["scales"].astype(np.float32), stored["dense"].astype(np.float32)]
-        )
+        sparse = stored["levels"].astype(np.float32) * stored["scales"].astype(np.float32)
+        weights = np.vstack([sparse, stored["dense"].astype(np.float32)])
         heads = {}
         at = 0
         for head in description["heads"]:
@@ -238,26 +250,19 @@ def _matrix(vectors: Sequence[Features], features: TextFeatures) -> Any:
 
 
 def _fit_head(matrix: Any, target: Target, settings: FitSettings) -> Head:
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
 
-    def regression() -> LogisticRegression:
-        return LogisticRegression(
-            C=settings.regularisation, max_iter=400, class_weight="balanced" if settings.balanced else None
-        )
-
+    weighting = "balanced" if settings.balanced else None
     classes = sorted({label for labels in target.labels for label in labels})
-    if target.exclusive:
-        model = regression().fit(matrix, [next(iter(labels)) for labels in target.labels])
-        weights, bias = model.coef_, model.intercept_
-        if len(classes) == 2:
-            weights, bias = np.vstack([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
-    else:
-        models = [regression().fit(matrix, [label in labels for labels in target.labels]) for label in classes]
-        weights, bias = np.vstack([m.coef_ for m in models]), np.concatenate([m.intercept_ for m in models])
+    weights = np.zeros((matrix.shape[1], len(classes)), dtype=np.float32)
+    bias = np.zeros(len(classes), dtype=np.float32)
+    for i, label in enumerate(classes):
+        truth = [label in labels for labels in target.labels]
+        machine = LinearSVC(C=settings.regularisation, class_weight=weighting, random_state=settings.seed)
+        machine.fit(matrix, truth)
+        weights[:, i], bias[i] = machine.coef_[0], machine.intercept_[0]
     ones, zeros = np.ones(len(classes), np.float32), np.zeros(len(classes), np.float32)
-    return Head(
-        target.name, classes, target.exclusive, weights.T.astype(np.float32), bias.astype(np.float32), ones, zeros
-    )
+    return Head(target.name, classes, target.exclusive, weights, bias, ones, zeros)
 
 
 def _out_of_fold(matrix: Any, target: Target, full: Head, settings: FitSettings) -> NDArray[np.float64]:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from triage.taxonomy import Subtopic, ConfigurationError, load_taxonomy
+from triage.configuration import ConfigurationError
+from triage.taxonomy import Subtopic, load_taxonomy
 
 BUNDLED = (resources.files("triage") / "taxonomy.yaml").read_text(encoding="utf-8")
 OFFICIAL_TOPICS = Path(__file__).parents[2] / "shared" / "data" / "official_topics.csv"

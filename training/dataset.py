@@ -21,6 +21,7 @@ CUE_FIELDS = {
     "escalation": "escalation_cue",
     "danger": "urgent_safety",
 }
+_NO = ("0", "", "False", "false", "None")
 INSTITUTION_KINDS = ("unit", "institution")
 
 
@@ -99,7 +100,8 @@ class Dataset:
 
     def split_off(self, share: float = 0.1) -> tuple[list[Example], list[Example]]:
         """Return (rest, held-out): an example's id alone decides, so that the split never moves."""
-        held, rest = [], []
+        held: list[Example] = []
+        rest: list[Example] = []
         for example in self.examples:
             place = int(hashlib.sha256(example.id.encode()).hexdigest()[:8], 16) / 16**8
             (held if place < share else rest).append(example)
@@ -123,14 +125,16 @@ def load_dataset(
     examples: list[Example] = []
     seen: dict[str, Example] = {}
     digest = hashlib.sha256()
-    for path in _files(paths):
+    files = _files(paths)
+    for path in files:
         digest.update(path.read_bytes())
         for row in read_table(path):
             if isinstance(row, Row) and any(str(get_field(row.fields, k)) != v for k, v in (where or {}).items()):
                 continue
             example = row if isinstance(row, BadRow) else _example(row, text, label)
             if isinstance(example, BadRow):
-                report.bad.append(example)
+                reason = example.reason if len(files) == 1 else f"{path.name}: {example.reason}"
+                report.bad.append(BadRow(example.line, reason))
                 continue
             same = seen.setdefault(example.text, example)
             if same is not example:
@@ -184,7 +188,10 @@ def _example(row: Row, text: Sequence[str], label: str) -> Example | BadRow:
         return BadRow(row.line, str(error))
     identity = str(row.fields.get("id") or f"line {row.line}")
     beside = get_field(row.fields, label.rpartition(".")[0]) if "." in label else row.fields
-    own = _own_labels(beside, row.fields, read) if isinstance(beside, Mapping) else {}
+    try:
+        own = _own_labels(beside, row.fields, read) if isinstance(beside, Mapping) else {}
+    except (KeyError, TypeError):
+        return BadRow(row.line, "spans: not a list of {kind, start, end}; give numbers or leave the field out")
     return Example(identity, title, body, str(value).strip(), read, fields=row.fields, **own)
 
 
@@ -195,9 +202,9 @@ def _own_labels(labels: Mapping[str, Any], fields: Mapping[str, Any], read: Mapp
     if labels.get("purpose"):
         own["purpose"] = str(labels["purpose"])
     if all(name in labels for name in CUE_FIELDS.values()):
-        own["cues"] = frozenset(kind for kind, name in CUE_FIELDS.items() if str(labels[name]) not in ("0", "", "False"))
+        own["cues"] = frozenset(kind for kind, name in CUE_FIELDS.items() if str(labels[name]) not in _NO)
     if "unit" in labels:
-        own["unit"] = labels["unit"] or None
+        own["unit"] = str(labels["unit"]) if labels["unit"] else None
     if isinstance(fields.get("spans"), list):
         own["spans"] = tuple(_read_spans(fields["spans"], read))
     return own

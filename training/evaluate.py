@@ -29,11 +29,14 @@ class Judged:
     tags: Tags
 
 
-def judge(examples: Sequence[Example], tagger: Tagger, progress: Callable[[int], None] = lambda _: None) -> list[Judged]:
+def judge(
+    examples: Sequence[Example], tagger: Tagger, progress: Callable[[int], None] = lambda _: None
+) -> list[Judged]:
     """Tag every example; ``progress`` is told how many are done."""
     judged = []
     for example in examples:
-        judged.append(Judged(example, tagger.tag(example.body or example.title, example.title if example.body else None)))
+        tags = tagger.tag(example.body, example.title) if example.body else tagger.tag(example.title)
+        judged.append(Judged(example, tags))
         progress(len(judged))
     return judged
 
@@ -59,9 +62,7 @@ def evaluate(judged: Sequence[Judged], seed: int = 0) -> dict[str, Any]:
             "precision": _round(float(right[automatic].mean())) if automatic.any() else None,
             "curve": _coverage_curve(confidence, right),
         },
-        "purpose": classification([one.example.purpose or "" for one in purposes], [one.tags.purpose.code for one in purposes], seed)
-        if purposes
-        else None,
+        "purpose": _purpose(purposes, seed) if purposes else None,
         "cues": _cues([one for one in judged if one.example.cues is not None]),
         "institution": _institutions([one for one in judged if one.example.unit]),
     }
@@ -124,6 +125,11 @@ def institution_found(example: Example, tags: Tags) -> tuple[bool, bool]:
     return bool(hits) and hits[0], any(hits)
 
 
+def _purpose(judged: Sequence[Judged], seed: int) -> dict[str, Any]:
+    truth = [one.example.purpose or "" for one in judged]
+    return classification(truth, [one.tags.purpose.code for one in judged], seed)
+
+
 def _cues(judged: Sequence[Judged]) -> dict[str, Any] | None:
     if not judged:
         return None
@@ -153,11 +159,13 @@ def _confusion(pairs: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def _precision(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.diag(matrix) / np.maximum(matrix.sum(axis=0), 1)
+    result: NDArray[np.float64] = np.diag(matrix) / np.maximum(matrix.sum(axis=0), 1)
+    return result
 
 
 def _recall(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
+    result: NDArray[np.float64] = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
+    return result
 
 
 def _f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -31,8 +31,8 @@ TOPIC_THRESHOLD = 0.5
 class TrainingSettings:
     """What ``fit_tagger`` does; ``embedding`` False leaves the static word vectors out."""
 
-    features: FeatureSettings = FeatureSettings()
-    fit: FitSettings = FitSettings()
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
     embedding: bool = True
 
 
@@ -64,12 +64,15 @@ def fit_tagger(
     known = {head: _known(validation, linear, head) for head in linear.heads}
     for name, head in linear.heads.items():
         if len(known[name]) >= 100:
-            head.calibrate(np.array([linear.scores(linear.features.transform(e.text))[name] for e in known[name]]), [_labels(e, name) for e in known[name]])
+            scores = np.array([linear.predict(example.text).scores[name] for example in known[name]])
+            head.calibrate(scores, [_labels(example, name) for example in known[name]])
     review_below = _review_threshold(linear, examples, unseen["topic"], known["topic"])
     parts = TaggerParts(linear, None, {}, None, review_below, TOPIC_THRESHOLD)
     if all(example.spans is not None and example.cues is not None for example in examples):
         progress("fit cues")
-        clauses, stacks = _fit_cues(linear, examples, unseen["cues"], [e for e in validation if e.cues is not None], settings.fit)
+        clauses, stacks = _fit_cues(
+            linear, examples, unseen["cues"], [e for e in validation if e.cues is not None], settings.fit
+        )
         progress("fit institutions")
         institutions = InstitutionModel.fit([example.names() for example in examples], load_endings())
         parts = replace(parts, clauses=clauses, stacks=stacks, institutions=institutions)
@@ -109,7 +112,7 @@ def _review_threshold(
 ) -> float:
     head = linear.heads["topic"]
     if len(known) >= 100:
-        scores = np.array([linear.scores(linear.features.transform(e.text))["topic"] for e in known])
+        scores = np.array([linear.predict(example.text).scores["topic"] for example in known])
         truth = [e.label for e in known]
     else:
         scores, truth = unseen, [e.label for e in examples]
@@ -143,7 +146,8 @@ def _fit_cues(
         truth = np.array([kind in (example.cues or ()) for example in examples])
         stacks[kind] = _fit_stack(design, truth)
     if len(validation) >= 100:
-        stacks = {kind: _retune(stack, kind, linear, clauses, validation) for kind, stack in stacks.items()}
+        parts = TaggerParts(linear, clauses, stacks, None, 0.0, TOPIC_THRESHOLD)
+        stacks = {kind: _retune(stack, kind, parts, validation) for kind, stack in stacks.items()}
     return clauses, stacks
 
 
@@ -151,18 +155,18 @@ def _fit_stack(design: NDArray[Any], truth: NDArray[np.bool_]) -> CueStack:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=10.0).fit(design, truth)
-    weights = [round(float(w), 4) for w in (*model.coef_[0], model.intercept_[0])]
-    return CueStack(*weights, threshold=_best_threshold(model.predict_proba(design)[:, 1], truth))
+    text, clause, rule = (round(float(weight), 4) for weight in model.coef_[0])
+    threshold = _best_threshold(model.predict_proba(design)[:, 1], truth)
+    return CueStack(text, clause, rule, round(float(model.intercept_[0]), 4), threshold)
 
 
-def _retune(
-    stack: CueStack, kind: str, linear: LinearTextModel, clauses: ClauseModel, validation: Sequence[Example]
-) -> CueStack:
+def _retune(stack: CueStack, kind: str, parts: TaggerParts, validation: Sequence[Example]) -> CueStack:
     """Return the stack with the threshold that is best on the validation examples."""
+    linear = parts.linear
     ruled = _ruled([e.text for e in validation])[:, LEARNED_CUES.index(kind)]
     probabilities = []
     for example, rule in zip(validation, ruled, strict=True):
-        read = cue_scores(linear, clauses, example.text, linear.features.transform(example.text))
+        read = cue_scores(parts, example.text, linear.predict(example.text))
         best = float(read.clause[kind].max(initial=NO_CLAUSE))
         probabilities.append(stack.probability(read.text[kind], best, bool(rule)))
     truth = np.array([kind in (e.cues or ()) for e in validation])

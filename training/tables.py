@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 FORMATS = ("jsonl", "csv", "xlsx")
 # What Excel may write into a cell at most.
 _CELL = 32_767
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# What a spreadsheet may run; full-width signs count in Chinese ones. A plain negative number is none.
+_FORMULA = re.compile(r"[=+@＝＋＠－\t\r\n]|-(?!\d{1,15}(?:\.\d{1,15})?\Z)")
 
 
 class TableError(ValueError):
@@ -64,11 +71,8 @@ def read_table(source: Path | BinaryIO, kind: str | None = None) -> Iterator[Row
 
 def decode(data: bytes, name: str = "the file") -> str:
     """Return ``data`` as text: UTF-16 by its BOM, else UTF-8, else GB18030. Raises TableError for neither."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings = ["utf-16"]
-    else:
-        encodings = ["utf-8-sig", "gb18030"]
-    for encoding in encodings:
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ["utf-16"] if marked else ["utf-8-sig", "gb18030"]:
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:
@@ -105,35 +109,36 @@ def _read_jsonl(text: str) -> Iterator[Row | BadRow]:
 
 def _read_csv(text: str, name: str) -> Iterator[Row | BadRow]:
     csv.field_size_limit(10_000_000)
-    head = text[:4096].split("\n", 1)[0]
-    delimiter = max(",\t;", key=head.count)
-    reader = csv.reader(io.StringIO(text.replace("\x00", ""), newline=""), delimiter=delimiter)
+    lines = io.StringIO(text.replace("\x00", ""), newline="").readlines()
+    delimiter = max(",\t;", key=(lines[0] if lines else "").count)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         header = [column.strip() for column in next(reader)]
     except StopIteration:
         raise TableError(f"{name}: empty; the first line must name the columns") from None
-    return _csv_rows(reader, _checked_header(header, name))
+    except csv.Error as error:
+        raise TableError(f"{name}: the first line is not valid CSV ({error}); check its quotes") from None
+    return _csv_rows(lines, reader.line_num, delimiter, _checked_header(header, name))
 
 
-def _csv_rows(reader: Any, header: list[str]) -> Iterator[Row | BadRow]:
-    before = reader.line_num
-    while True:
-        line = before + 1
+def _csv_rows(lines: list[str], at: int, delimiter: str, header: list[str]) -> Iterator[Row | BadRow]:
+    """Yield the rows from ``lines[at:]``; after a row with broken quotes reading goes on with its next line."""
+    while at < len(lines):
+        start = at
+        reader = csv.reader(islice(lines, start, None), delimiter=delimiter, strict=True)
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            for cells in reader:
+                line, at = at + 1, start + reader.line_num
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) > len(header):
+                    reason = f"{len(cells)} cells under {len(header)} columns; quote cells that hold a comma"
+                    yield BadRow(line, reason)
+                else:
+                    yield Row(line, dict(zip(header, cells, strict=False)))
         except csv.Error as error:
-            before = reader.line_num
-            yield BadRow(line, f"not valid CSV ({error}); check the quotes")
-            continue
-        before = reader.line_num
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) > len(header):
-            yield BadRow(line, f"{len(cells)} cells under {len(header)} columns; quote cells that hold a comma")
-            continue
-        yield Row(line, dict(zip(header, cells, strict=False)))
+            yield BadRow(at + 1, f"not valid CSV ({error}); check the quotes")
+            at += 1
 
 
 def _read_xlsx(stream: BinaryIO, name: str) -> Iterator[Row | BadRow]:
@@ -148,11 +153,22 @@ def _read_xlsx(stream: BinaryIO, name: str) -> Iterator[Row | BadRow]:
     while header and not header[-1]:
         header.pop()
     header = _checked_header(header, name)
-    return (
-        Row(line, {key: _cell(cell) for key, cell in zip(header, cells, strict=False)})
-        for line, cells in enumerate(rows, start=2)
-        if any(cell is not None and str(cell).strip() for cell in cells)
-    )
+    return _xlsx_rows(rows, header, name)
+
+
+def _xlsx_rows(rows: Iterator[tuple[Any, ...]], header: list[str], name: str) -> Iterator[Row | BadRow]:
+    line = 1
+    while True:
+        line += 1
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # a workbook cut off or damaged further down
+            yield BadRow(line, f"the workbook {name} breaks off here ({type(error).__name__}); save it anew")
+            return
+        if any(cell is not None and str(cell).strip() for cell in cells):
+            yield Row(line, {key: _cell(cell) for key, cell in zip(header, cells, strict=False)})
 
 
 def _checked_header(header: list[str], name: str) -> list[str]:
@@ -167,6 +183,10 @@ def _checked_header(header: list[str], name: str) -> list[str]:
 def _cell(value: Any) -> Any:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date().isoformat()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
@@ -178,26 +198,32 @@ def _flat(value: Any) -> Any:
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, int | float):
-        return value
+        return value if math.isfinite(value) else ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = "".join(c for c in text if c in "\t\n\r" or (c >= " " and not "\ud800" <= c <= "\udfff"))
-    return "'" + text if text[:1] in ("=", "+", "@") or (text[:1] == "-" and not text[1:2].isdigit()) else text
+    text = _UNWRITABLE.sub("", text)
+    return "'" + text if _FORMULA.match(text) else text
 
 
 def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     with open(path, "w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            line = json.dumps(row, ensure_ascii=False)
+            # A lone surrogate is no UTF-8; only its JSON escape can carry it.
+            file.write((line if line.isascii() or _encodes(line) else json.dumps(row)) + "\n")
             count += 1
     return count
+
+
+def _encodes(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     with open(path, "w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
+        writer.writerow(map(_flat, columns))
         for row in rows:
             writer.writerow([_flat(row.get(column)) for column in columns])
             count += 1
@@ -209,7 +235,7 @@ def _write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
     workbook = openpyxl.Workbook(write_only=True)
     sheet = workbook.create_sheet("triage")
-    sheet.append(list(columns))
+    sheet.append([_flat(column) for column in columns])
     count = 0
     for row in rows:
         values = [_flat(row.get(column)) for column in columns]

@@ -117,16 +117,21 @@ class Field:
 def compile_pattern(field: Field, words: dict[str, str]) -> re.Pattern[str]:
     """Return the regular expression in ``field``, ``{name}`` replaced from ``words``.
 
-    Raises ConfigurationError for an unknown name, an unbounded repetition or a syntax error.
+    Raises ConfigurationError for an unknown name, an unbounded repetition, a syntax error or a
+    pattern that matches where nothing stands.
     """
     source = field.text()
-    for name in re.findall(r"\{([a-z]+)\}", source):
+    for name in re.findall(r"\{([^\W\d][^{}]*)\}", source):
         if name not in words:
             raise field.error(f"unknown word list {{{name}}}", "define it under words")
         source = source.replace("{" + name + "}", words[name])
-    if re.search(r"(?<!\\)[*+]|\{\d*,\}", re.sub(r"\[(?:\\.|[^\]])*\]", "x", source)):
+    bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", re.sub(r"\\.", "x", source))
+    if re.search(r"[*+]|\{\d*,\}|\{(?:\d*,)?\d{4,}\}", bare):
         raise field.error("unbounded repetition", "bound it, for example {0,20}, so that time stays linear")
     try:
-        return re.compile(source)
-    except re.error as error:
+        pattern = re.compile(source)
+    except (re.error, OverflowError) as error:
         raise field.error(f"not a regular expression ({error})", "correct the pattern") from None
+    if pattern.search(""):
+        raise field.error("matches where nothing stands", "let it ask for at least one character")
+    return pattern

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from triage.configuration import Field, compile_pattern, compose
+from triage.prefilter import needed_words
 
 KINDS = ("repeat", "collective", "escalation", "danger")
 
@@ -31,9 +32,12 @@ class CueRule:
     kind: str
     pattern: re.Pattern[str]
     unless: re.Pattern[str] | None
+    needs: frozenset[str] = frozenset()
 
     def find(self, text: str) -> Iterator[Cue]:
         """Yield the rule's cues in ``text``."""
+        if self.needs and not any(word in text for word in self.needs):
+            return
         for match in self.pattern.finditer(text):
             if self.unless is None or not self.unless.search(text, *_sentence(text, match.start(), match.end())):
                 yield Cue(self.kind, match.start(), match.end(), self.id)
@@ -47,14 +51,21 @@ def load_cue_rules(path: Path | None = None) -> tuple[CueRule, ...]:
     source = path or resources.files("triage") / "lexicon" / "cues.yaml"
     root = compose(source.read_bytes(), str(path or "lexicon/cues.yaml")).mapping("words", "rules")
     words = {name: f"(?:{field.text()})" for name, field in root["words"].entries().items()}
-    return tuple(_rule(item, words) for item in root["rules"].items())
+    rules: dict[str, CueRule] = {}
+    for item in root["rules"].items():
+        rule = _rule(item, words)
+        if rule.id in rules:
+            raise item.error(f"the id {rule.id} is already used", "give each rule its own id")
+        rules[rule.id] = rule
+    return tuple(rules.values())
 
 
 def _rule(item: Field, words: dict[str, str]) -> CueRule:
     fields = item.mapping("id", "kind", "pattern", optional=("unless",))
     kind = fields["kind"].scalar("str", "|".join(KINDS), f"one of {', '.join(KINDS)}", "repeat")
     unless = compile_pattern(fields["unless"], words) if "unless" in fields else None
-    return CueRule(fields["id"].text(), kind, compile_pattern(fields["pattern"], words), unless)
+    pattern = compile_pattern(fields["pattern"], words)
+    return CueRule(fields["id"].text(), kind, pattern, unless, needed_words(pattern.pattern))
 
 
 def find_cues(text: str, rules: Sequence[CueRule]) -> list[Cue]:

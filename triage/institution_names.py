@@ -11,14 +11,15 @@ from pathlib import Path
 from triage.configuration import Field, compile_pattern, compose
 
 KINDS = ("kindergarten", "school", "college", "training", "company", "bureau", "other")
-_REGION = r"(?:[A-Z]\d{0,2}|[\u4e00-\u9fff]{2,4}?)(?:自治区|自治州|省|市|地区|县|区|州|旗)"
+_REGION = (
+    r"(?:[A-Z]\d{0,2}|(?:(?![镇乡])[\u4e00-\u9fff]){2,4}?)(?:自治区|自治州|省|市|地区|县|(?<![小社校园学片])区|州|旗)"
+)
 _REGIONS = re.compile(rf"(?:{_REGION}){{1,3}}")
+_DOUBLED = re.compile(r"([市县区])\1")
 _TOWN = re.compile(r"[\u4e00-\u9fff]{2,4}?(?:街道|镇|乡)(?=[\u4e00-\u9fff]{3})")
 _NUMBERED = re.compile(r"第?(?:[一二三四五六七八九十]{1,3}|\d{1,3})(?:中|小|幼|高|职)")
 _NUMERALS = {c: str(i) for i, c in enumerate("零一二三四五六七八九十")}
-_ORDINAL = re.compile(
-    r"第?([一二三四五六七八九十]{1,3}|\d{1,3})(小学|中学|幼儿园|高级中学|高中|小|中|幼|高)(?!.?心)"
-)
+_ORDINAL = re.compile(r"第?([一二三四五六七八九十]{1,3}|\d{1,3})(小学|中学|幼儿园|高级中学|高中|小|中|幼|高)(?!.?心)")
 _FULL = {"小": "小学", "中": "中学", "幼": "幼儿园", "高": "中学", "高级中学": "中学", "高中": "中学"}
 _BUREAU = re.compile(r"教育和体育局|教育体育局|教体局|教育文化局|教育科技局|文教局|教育委员会|教委")
 _AUTHORITY = re.compile(r"(?:局|厅|委|部|办|政府|院|所|队)$")
@@ -51,10 +52,11 @@ class Endings:
         """Yield the endings in ``text`` as (start, end, kind), in order and not overlapping."""
         for match in self.any_kind.finditer(text):
             start, end = match.span()
-            yield start, end, next(e.kind for e in self.kinds if e.pattern.fullmatch(text, start, end))
+            yield start, end, next(ending.kind for ending in self.kinds if ending.pattern.match(text, start))
 
     def names_nobody(self, name: str) -> bool:
         """Return whether a name lacks what tells one institution from another: 民办学校, A市幼儿园, 教育局."""
+        name = _DOUBLED.sub(r"\1", name)
         region = _REGIONS.match(name)
         rest = name[region.end() :] if region else name
         if self.generic.fullmatch(name) or self.generic.fullmatch(rest):
@@ -72,9 +74,10 @@ def load_endings(path: Path | None = None) -> Endings:
     for name, field in root["words"].entries().items():
         words[name] = f"(?:{compile_pattern(field, words).pattern})"
     kinds = tuple(_ending(item, words) for item in root["endings"].items())
-    # One flat alternation: several times faster than a search for each kind.
-    any_kind = re.compile("|".join(ending.pattern.pattern for ending in kinds))
-    words["ending"] = f"(?:{any_kind.pattern})"
+    words["ending"] = f"(?:{'|'.join(ending.pattern.pattern for ending in kinds)})"
+    # Most characters of a text occur in no ending: passing over them first more than halves the time.
+    known = "".join(sorted(set(re.findall(r"[A-Za-z\u4e00-\u9fff]", words["ending"]))))
+    any_kind = re.compile(rf"(?=[{known}\d]){words['ending']}")
     never = frozenset(root["never"].text().split())
     return Endings(
         kinds, any_kind, compile_pattern(root["generic"], words), compile_pattern(root["bare"], words), never
@@ -88,7 +91,7 @@ def institution_key(name: str) -> str:
     nearest stays ("A7县一中", "K9县教育局"). 第三小学 = 三小, 教体局 = 教育局, company forms go.
     """
     name = re.sub(r"[“”\"\s·()]", "", name)
-    name = re.sub(r"([市县区])\1", r"\1", name)
+    name = _DOUBLED.sub(r"\1", name)
     region = _REGIONS.match(name)
     rest = name[region.end() :] if region else name
     nearest = re.findall(_REGION, region[0])[-1] if region else ""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, log1p
+from operator import mul
 from typing import Any, NamedTuple
 
 import rjieba
@@ -16,15 +17,23 @@ from triage.institution_names import KINDS, Endings, institution_key, load_endin
 
 __all__ = ["Endings", "Institution", "InstitutionModel", "LabelledNames", "institution_key", "load_endings"]
 
-LONGEST_NAME = 30
-_MOST_WORDS = 12
-_REACH = 48
+_LONGEST_NAME = 30
+_MOST_WORDS = 10
+_REACH = 40
+_STOPS = frozenset(",。!?;:、 \n")
+# People mark the name concerned; others in the text may be left unmarked.
+_UNMARKED = 0.05
+# Log-odds under which what looks like a name is passed over.
+_NAMED = -2.0
+_MOST_ENDINGS = 3
 _SEPARATOR = re.compile(r"[^\u4e00-\u9fffA-Za-z0-9·“”\"#()《》-]")
 # Places that a segmenter tears apart: anonymised ones ("A7县"), provinces it does not know.
 _PLACE_CODE = re.compile(
-    r"[A-Z]\d{0,2}[市县区省州旗镇乡]{1,2}|(?<![外跨])[^\W\da-zA-Z_我们你他全本各该外跨在到由从的为是给了请向和与及于每几哪某个节不能可据经让对]{2}省"
+    r"\([A-Z\u4e00-\u9fff][\d\u4e00-\u9fff]{0,3}[省市县区]\)|[A-Z]\d{0,2}[市县区省州旗镇乡]{1,2}"
+    r"|(?<![外跨])[^\W\da-zA-Z_我们你他全本各该外跨在到由从的为是给了请向和与及于每几哪某个节不能可据经让对]{2}省"
 )
-_PLACE = re.compile(r"[\u4e00-\u9fff]{2,5}[市县区镇乡]")
+# Words of one character that a segmenter glues to a name it does not know.
+_GLUED = frozenset("到从因且由经请让被把给在说及即读离近但望对向跟和与现")
 # What stands just before or after a name says whether it is complained of, answers, or is a landmark.
 _LEADS = tuple(
     re.compile(words)
@@ -81,6 +90,7 @@ class InstitutionModel:
         from sklearn.linear_model import LogisticRegression
 
         model = cls(_fit_border(examples, endings), [])
+        model.border |= _fit_named(examples, endings, model)
         better = []
         for example in examples:
             if example.concerned is None:
@@ -103,9 +113,12 @@ class InstitutionModel:
         One entry a key, in its fullest form. A bare 学校 or 教育局 without place or proper name
         names nobody. Time is linear in the length.
         """
-        candidates = _candidates(text, self._mentions(text, endings))
-        scored = [(sum(w * f for w, f in zip(self.salience, features)), one) for one, features in candidates]
-        return [one for _, one in sorted(scored, key=lambda pair: (-pair[0], pair[1].start))]
+
+        def rank(candidate: tuple[Institution, list[float]]) -> tuple[float, int]:
+            # Without a salience learnt, the order of the text is left.
+            return -sum(map(mul, self.salience, candidate[1])), candidate[0].start
+
+        return [one for one, _ in sorted(_candidates(text, self._mentions(text, endings)), key=rank)]
 
     def as_json(self) -> dict[str, Any]:
         return {"border": self.border, "salience": self.salience}
@@ -118,7 +131,9 @@ class InstitutionModel:
     def _mentions(self, text: str, endings: Endings) -> list[Institution]:
         found: list[Institution] = []
         for end, kind, words in _walks(text, endings):
-            start = self._start(words, kind)
+            start = self._start(words)
+            if end - start < 3 or self._odds(_name_features(text, start, end, kind, words)) < _NAMED:
+                continue
             while found and start < found[-1].end:
                 if start > found[-1].start:
                     start = found[-1].end
@@ -129,13 +144,16 @@ class InstitutionModel:
                 found.append(Institution(name, start, end, kind, institution_key(name)))
         return found
 
-    def _start(self, words: Sequence[_Word], kind: str) -> int:
-        """Return the most probable start of the name that ends with the last of ``words``."""
+    def _odds(self, features: Iterable[str]) -> float:
+        weights = self.border
+        return sum(map(weights.__getitem__, filter(weights.__contains__, features)))
+
+    def _start(self, words: Sequence[_Word]) -> int:
+        """Return the most probable start of the name with the ending ``words[0]``; each word stays or stops."""
         inside = 0.0
         best, start = float("-inf"), words[0].start
-        weights = self.border
-        for here, features in _steps(words, kind):
-            odds = sum(weights.get(feature, 0.0) for feature in features)
+        for here, features in _steps(words):
+            odds = self._odds(features)
             stop = inside - log1p(exp(min(odds, 30.0)))
             if stop > best:
                 best, start = stop, here
@@ -156,13 +174,20 @@ def _walks(text: str, endings: Endings) -> Iterable[tuple[int, str, list[_Word]]
     tails = list(endings.find(text))
     words = _words(text, [(start, end) for start, end, _ in tails])
     starts = [word.start for word in words]
-    for start, end, kind in tails:
+    before = (0, "")
+    for i, (start, end, kind) in enumerate(tails):
+        # "某中学初中", "某人民政府政府": the second adds nothing to the name.
+        repeated = before == (start, kind) == (start, "school")
+        before = end, kind
+        if repeated:
+            continue
+        floor = tails[i - _MOST_ENDINGS][1] if i >= _MOST_ENDINGS else 0
         at = bisect_right(starts, start) - 1
         walk = [_Word(start, text[start:end], kind)]
         if starts[at] < start:
             walk.append(_Word(starts[at], text[starts[at] : start], "torn"))
         for word in reversed(words[max(0, at - _MOST_WORDS) : at]):
-            if end - word.start > LONGEST_NAME or word.start + len(word.text) != walk[-1].start:
+            if word.start < max(floor, end - _LONGEST_NAME) or word.start + len(word.text) != walk[-1].start:
                 break
             if word.text in endings.never or _SEPARATOR.search(word.text):
                 break
@@ -174,15 +199,21 @@ def _words(text: str, tails: Sequence[tuple[int, int]]) -> list[_Word]:
     """Return the words where names may be, places kept whole."""
     reaches: list[list[int]] = []
     for start, end in tails:
-        if reaches and start - _REACH <= reaches[-1][1]:
+        at, limit = start, max(start - _REACH, reaches[-1][1] if reaches else 0)
+        while at > limit and text[at - 1] not in _STOPS:
+            at -= 1
+        if reaches and at == reaches[-1][1]:
             reaches[-1][1] = end
         else:
-            reaches.append([max(0, start - _REACH), end])
+            reaches.append([at, end])
     words = []
     for at, until in reaches:
         for match in (*_PLACE_CODE.finditer(text, at, until), None):
             for word, part in rjieba.tag(text[at : match.start() if match else until]):
-                words.append(_Word(at, word, "place" if _PLACE.fullmatch(word) else part))
+                if word[0] in _GLUED and len(word) > 1 and not rjieba.has_word(word):
+                    words.append(_Word(at, word[0], "p"))
+                    at, word = at + 1, word[1:]
+                words.append(_Word(at, word, "place" if 2 < len(word) < 7 and word[-1] in "市县区镇乡" else part))
                 at += len(word)
             if match:
                 words.append(_Word(at, match[0], "place"))
@@ -190,8 +221,8 @@ def _words(text: str, tails: Sequence[tuple[int, int]]) -> list[_Word]:
     return words
 
 
-def _steps(words: Sequence[_Word], kind: str) -> Iterable[tuple[int, list[str]]]:
-    """Yield, from the ending to the left, where the name starts without the next word, and what speaks for that word."""
+def _steps(words: Sequence[_Word]) -> Iterable[tuple[int, list[str]]]:
+    """Yield, for each word left of the ending, where the name starts without it, and what speaks for it."""
     for i in range(1, len(words)):
         right, word = words[i - 1], words[i]
         left = words[i + 1].part if i + 1 < len(words) else "edge"
@@ -205,7 +236,6 @@ def _steps(words: Sequence[_Word], kind: str) -> Iterable[tuple[int, list[str]]]
                 "p" + part,
                 f"p{part} {right.part}",
                 f"l{left} {part}",
-                f"k{kind} {part}",
                 f"n{min(i, 4)} {part}",
                 "r" + right.text,
                 f"c{len(text)} {part}",
@@ -215,29 +245,73 @@ def _steps(words: Sequence[_Word], kind: str) -> Iterable[tuple[int, list[str]]]
         )
 
 
+def _name_features(text: str, start: int, end: int, kind: str, words: Sequence[_Word]) -> list[str]:
+    """Return what speaks for a name at ``start:end`` being one."""
+    inside = [word for word in words[1:] if word.start >= start]
+    first = inside[-1] if inside else _Word(start, "", "none")
+    last = inside[0] if inside else first
+    outer = words[len(inside) + 1].part if len(inside) + 1 < len(words) else "edge"
+    return [
+        "N",
+        "Nk" + kind,
+        "Nt" + words[0].text,
+        "Nf" + first.text,
+        "Np" + first.part,
+        "Nl" + last.text,
+        "Nq" + last.part,
+        f"Nq{last.part} {first.part}",
+        f"Nn{min(len(inside), 5)}",
+        f"Nn{min(len(inside), 3)} {first.part}",
+        f"Nc{min(end - start, 12)}",
+        "No" + outer,
+        "Ne" + text[end : end + 1],
+    ]
+
+
 def _fit_border(examples: Sequence[LabelledNames], endings: Endings) -> dict[str, float]:
+    rows: list[list[str]] = []
+    inside: list[bool] = []
+    trust: list[float] = []
+    for example in examples:
+        names = sorted({example.text[start:end] for start, end in example.names}, key=len, reverse=True)
+        for end, _, words in _walks(example.text, endings):
+            name = next((name for name in names if example.text.endswith(name, 0, end)), None)
+            name_start = words[0].start if name is None else end - len(name)
+            for start, features in _steps(words):
+                rows.append(features)
+                inside.append(start > name_start)
+                trust.append(_UNMARKED if name is None else 1.0)
+                if start <= name_start:
+                    break
+    return _weights(rows, inside, trust)
+
+
+def _fit_named(examples: Sequence[LabelledNames], endings: Endings, model: InstitutionModel) -> dict[str, float]:
+    rows: list[list[str]] = []
+    named: list[bool] = []
+    for example in examples:
+        names = {example.text[start:end] for start, end in example.names}
+        for end, kind, words in _walks(example.text, endings):
+            start = model._start(words)
+            if start < words[0].start:
+                rows.append(_name_features(example.text, start, end, kind, words))
+                named.append(example.text[start:end] in names)
+    return _weights(rows, named, [1.0] * len(rows))
+
+
+def _weights(rows: Sequence[Sequence[str]], truth: Sequence[bool], trust: Sequence[float]) -> dict[str, float]:
+    """Return the weights of a logistic regression by feature."""
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    rows: list[list[str]] = []
-    inside: list[bool] = []
-    for example in examples:
-        by_end = {end: start for start, end in example.names}
-        for end, kind, words in _walks(example.text, endings):
-            name_start = by_end.get(end, words[0].start)
-            for start, features in _steps(words, kind):
-                rows.append(features)
-                inside.append(start > name_start)
-                if start <= name_start:
-                    break
-    if len(set(inside)) < 2:
+    if len(set(truth)) < 2:
         return {}
     counts = Counter(feature for row in rows for feature in row)
     vectorizer = DictVectorizer()
     matrix = vectorizer.fit_transform([{f: 1.0 for f in row if counts[f] >= 2} for row in rows])
-    weights = LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000).fit(matrix, inside).coef_[0]
-    names = vectorizer.get_feature_names_out()
-    return {str(f): round(float(w), 2) for f, w in zip(names, weights, strict=True) if abs(w) >= 0.05}
+    fitted = LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000).fit(matrix, truth, trust)
+    pairs = zip(vectorizer.get_feature_names_out(), fitted.coef_[0], strict=True)
+    return {str(feature): round(float(weight), 2) for feature, weight in pairs if abs(weight) >= 0.05}
 
 
 def _candidates(text: str, found: Sequence[Institution]) -> list[tuple[Institution, list[float]]]:

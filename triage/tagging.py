@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from models.artifact import pack_arrays, pack_json, read_artifact, write_artifact
 from models.calibration import sigmoid
 from models.clauses import ClauseModel
-from models.features import Features
-from models.linear import LinearTextModel
+from models.linear import LinearTextModel, Prediction
 from triage.cues import Cue, CueRule, find_cues, load_cue_rules, merge_cues
 from triage.headcount import headcount
 from triage.institutions import Endings, InstitutionModel, load_endings
@@ -29,7 +28,6 @@ ACCUSE = "accuse"
 MOST_TOPICS = 3
 LEARNED_SOURCE = "model.clause"
 NO_CLAUSE = -10.0
-Probabilities = Mapping[str, NDArray[np.float64]]
 Floats = NDArray[np.float32]
 
 
@@ -179,9 +177,9 @@ class Tagger:
         whole = check_text(f"{title}\n{text}", "title and text") if title else text
         redacted = redact(normalise(whole))
         reading = _Reading(whole, redacted.mapped)
-        probabilities, features = self.parts.linear.predict(reading.text)
-        topics = self._topics(reading, probabilities, features)
-        purpose = self._purpose(reading, probabilities, features)
+        prediction = self.parts.linear.predict(reading.text)
+        topics = self._topics(reading, prediction)
+        purpose = self._purpose(reading, prediction)
         needs_review = topics[0].probability < self.parts.review_below
         if self._rest is not None:
             rest = self._rest.tag(text, title)
@@ -195,8 +193,9 @@ class Tagger:
                 confidential=purpose.code == ACCUSE,
                 model=self.version,
             )
-        assert purpose is not None and self.parts.institutions is not None
-        cues = self._cues(reading.text, features)
+        assert purpose is not None
+        assert self.parts.institutions is not None
+        cues = self._cues(reading.text, prediction)
         return Tags(
             topic=topics[0].code,
             topics=topics,
@@ -215,35 +214,37 @@ class Tagger:
             model=self.version,
         )
 
-    def _topics(self, reading: _Reading, probabilities: Probabilities, features: Features) -> tuple[Scored, ...]:
+    def _topics(self, reading: _Reading, prediction: Prediction) -> tuple[Scored, ...]:
         """Return the primary topic, then the others that hold too."""
+        probabilities = prediction.probabilities
         head = self.parts.linear.heads["topic"]
         primary = int(np.argmax(probabilities["topic"]))
-        topics = [self._scored("topic", primary, float(probabilities["topic"][primary]), reading, features)]
+        topics = [self._scored("topic", primary, float(probabilities["topic"][primary]), reading, prediction)]
         if "topics" in probabilities:
             also = self.parts.linear.heads["topics"].classes
             for i in np.argsort(-probabilities["topics"])[:MOST_TOPICS]:
                 probability = float(probabilities["topics"][i])
                 if probability >= self.parts.topic_threshold and also[i] != head.classes[primary]:
-                    topics.append(self._scored("topics", int(i), probability, reading, features))
+                    topics.append(self._scored("topics", int(i), probability, reading, prediction))
         return tuple(topics[:MOST_TOPICS])
 
-    def _purpose(self, reading: _Reading, probabilities: Probabilities, features: Features) -> Scored | None:
-        if "purpose" not in probabilities:
+    def _purpose(self, reading: _Reading, prediction: Prediction) -> Scored | None:
+        if "purpose" not in prediction.probabilities:
             return None
-        best = int(np.argmax(probabilities["purpose"]))
-        return self._scored("purpose", best, float(probabilities["purpose"][best]), reading, features)
+        probabilities = prediction.probabilities["purpose"]
+        best = int(np.argmax(probabilities))
+        return self._scored("purpose", best, float(probabilities[best]), reading, prediction)
 
-    def _scored(self, head: str, index: int, probability: float, reading: _Reading, features: Features) -> Scored:
+    def _scored(self, head: str, index: int, probability: float, reading: _Reading, prediction: Prediction) -> Scored:
         label = self.parts.linear.heads[head].classes[index]
-        evidence = self.parts.linear.evidence(features, head, label, len(reading.text))
+        evidence = self.parts.linear.evidence(prediction.features, head, label, len(reading.text))
         return Scored(label, round(probability, 4), tuple(reading.span(one.start, one.end) for one in evidence))
 
-    def _cues(self, text: str, features: Features) -> list[Cue]:
+    def _cues(self, text: str, prediction: Prediction) -> list[Cue]:
         """Return rule cues and, for the learned kinds, the clauses that show one, where the stack says it holds."""
         by_rule = find_cues(text, self.rules)
         cues = [cue for cue in by_rule if cue.kind not in self.parts.stacks]
-        read = cue_scores(self.parts.linear, self.parts.clauses, text, features)
+        read = cue_scores(self.parts, text, prediction)
         for kind, stack in self.parts.stacks.items():
             ruled = [cue for cue in by_rule if cue.kind == kind]
             best = read.clause[kind].max(initial=NO_CLAUSE)
@@ -282,16 +283,16 @@ class CueScores:
     clause: dict[str, Floats]
 
 
-def cue_scores(linear: LinearTextModel, clauses: ClauseModel | None, text: str, features: Features) -> CueScores:
+def cue_scores(parts: TaggerParts, text: str, prediction: Prediction) -> CueScores:
     """Return what the learned readers say of the cues of a normalised, redacted text."""
-    if clauses is None or "cues" not in linear.heads:
+    if parts.clauses is None or "cues" not in prediction.scores:
         return CueScores({}, [], {})
-    whole = linear.scores(features)["cues"]
-    spans, scores = clauses.scores(text, features)
+    whole = prediction.scores["cues"]
+    spans, scores = parts.clauses.scores(text, prediction.features)
     return CueScores(
-        {kind: float(whole[i]) for i, kind in enumerate(linear.heads["cues"].classes)},
+        {kind: float(whole[i]) for i, kind in enumerate(parts.linear.heads["cues"].classes)},
         spans,
-        {kind: scores[:, i] for i, kind in enumerate(clauses.labels)},
+        {kind: scores[:, i] for i, kind in enumerate(parts.clauses.labels)},
     )
 
 

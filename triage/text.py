@@ -82,11 +82,11 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
-    # Stacked accents: past the eighth they show nothing, and reordering them is quadratic.
-    "|(?<=[\u0300-\u036f]{8})[\u0300-\u036f]+"
 )
 _TAG = re.compile(r"<[A-Za-z/!][^<>]{0,300}>")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8}\d{0,2});")
+# What opens like a tag but is none; set apart, so that nothing taken out later makes it one.
+_TAG_OPENING = re.compile(r"<(?=[A-Za-z/!])")
 _REPEATED_PUNCTUATION = re.compile(r"([!?,.;:。、~…—\-_=·])\1+")
 _SPACE = re.compile(r"[ \t\r\n\u0085\u2028\u2029\u1680]+")
 _EDGE_SPACE = re.compile(r"\A[ \n]+|[ \n]+\Z")
@@ -104,9 +104,11 @@ def normalise(text: str) -> MappedText:
     mapped = mapped.sub(_INVISIBLE, lambda _: "")
     mapped = _nfkc(mapped)
     mapped = mapped.sub(_TAG, lambda _: " ")
+    mapped = mapped.sub(_TAG_OPENING, lambda _: "< ")
     mapped = mapped.sub(_ENTITY, _entity_character)
     mapped = _nfkc(mapped)
-    mapped = mapped.same_length(mapped.text.translate(_simplified()))
+    pattern, table = _simplified()
+    mapped = mapped.same_length(pattern.sub(lambda match: table[match[0]], mapped.text))
     mapped = mapped.sub(_REPEATED_PUNCTUATION, lambda m: m[1])
     mapped = mapped.replace(list(_space_edits(mapped.text)))
     return mapped.sub(_EDGE_SPACE, lambda _: "")
@@ -123,7 +125,8 @@ def check_text(text: object, field: str = "text") -> str:
         raise TextError(
             f"{field}: {len(text):,} characters; at most {MAX_CHARACTERS:,} are read, so shorten or split it"
         )
-    if not text.strip() or not _INVISIBLE.sub("", text).strip():
+    visible = _TAG.sub("", _INVISIBLE.sub("", text))
+    if not _ENTITY.sub(_entity_character, visible).strip():
         raise TextError(f"{field}: empty; send at least one readable character")
     return text
 
@@ -131,7 +134,7 @@ def check_text(text: object, field: str = "text") -> str:
 def _space_edits(text: str) -> Iterator[tuple[int, int, str]]:
     for match in _SPACE.finditer(text):
         run = match[0]
-        one = " " if run.strip(" \t") == "" else "\n"
+        one = " " if run.strip(" \t\u1680") == "" else "\n"
         if run != one:
             yield match.start(), match.end(), one
 
@@ -146,8 +149,11 @@ def _entity_character(match: re.Match[str]) -> str:
 
 def _nfkc(mapped: MappedText) -> MappedText:
     if unicodedata.is_normalized("NFKC", mapped.text):
-        return mapped
-    text = mapped.text.translate(_compatibility())
+        return _without_stacks(mapped)
+    # Before, because reordering a long stack is quadratic; after, because one mark can become two.
+    mapped = _without_stacks(mapped)
+    pattern, table = _compatibility()
+    text = pattern.sub(lambda match: table[match[0]], mapped.text)
     mapped = mapped.same_length(text)
     if unicodedata.is_normalized("NFKC", text):
         return mapped
@@ -157,7 +163,19 @@ def _nfkc(mapped: MappedText) -> MappedText:
         composed = unicodedata.normalize("NFKC", piece)
         if composed != piece:
             edits.append((start, end, composed))
-    return mapped.replace(edits)
+    return _without_stacks(mapped.replace(edits))
+
+
+def _without_stacks(mapped: MappedText) -> MappedText:
+    """Drop the marks past the eighth on one character, which show nothing."""
+    return mapped.replace([(stack.start() + 8, stack.end(), "") for stack in _stack().finditer(mapped.text)])
+
+
+@lru_cache(maxsize=1)
+def _stack() -> re.Pattern[str]:
+    # The first plane alone: a pattern of more is several times slower, and rarer marks do not stack.
+    marks = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.combining(chr(code)))
+    return re.compile(f"[{marks}]{{9,}}")
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
@@ -182,23 +200,31 @@ def _starts_cluster(character: str) -> bool:
     first = decomposed[0]
     if unicodedata.combining(first) or unicodedata.category(first) in ("Mn", "Mc"):
         return False
-    return not ("\u1100" <= first <= "\u11ff" or "\uac00" <= first <= "\ud7a3")
+    return not "\u1160" <= first <= "\u11ff"
+
+
+_Replacements = tuple[re.Pattern[str], dict[str, str]]
+
+
+def _replacements(table: dict[str, str]) -> _Replacements:
+    """Return one-to-one replacements with a pattern of what they replace (quicker than str.translate on most texts)."""
+    return re.compile(f"[{re.escape(''.join(table))}]"), table
 
 
 @lru_cache(maxsize=1)
-def _compatibility() -> dict[int, str]:
+def _compatibility() -> _Replacements:
     """One-to-one NFKC replacements of the characters common in Chinese text (full-width forms)."""
     table = {}
     for code in (*range(0x2000, 0x2E80), *range(0x2E80, 0x3400), *range(0xF900, 0xFB00), *range(0xFE30, 0xFFEF), 0xA0):
         character = chr(code)
         composed = unicodedata.normalize("NFKC", character)
         if composed != character and len(composed) == 1 and not unicodedata.combining(composed):
-            table[code] = composed
-    return table
+            table[character] = composed
+    return _replacements(table)
 
 
 @lru_cache(maxsize=1)
-def _simplified() -> dict[int, str]:
+def _simplified() -> _Replacements:
     """Traditional to simplified, character by character, from OpenCC's t2s tables, followed to a fixed point."""
     from opencc import OpenCC
 
@@ -211,5 +237,5 @@ def _simplified() -> dict[int, str]:
         for _ in range(3):
             target = pairs.get(target, target)
         if unicodedata.is_normalized("NFKC", target):
-            table[ord(source)] = target
-    return table
+            table[source] = target
+    return _replacements(table)
