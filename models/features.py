@@ -53,7 +53,8 @@ class Occurrences:
 class Features:
     """One text as a vector: ``values`` at the sparse ``ids``, and the ``dense`` embedding.
 
-    ``place`` says for each occurrence which of ``ids`` it is; ``rows`` are the known words' vectors.
+    ``place`` says for each occurrence which of ``ids`` it is. ``dense`` is the sum of ``levels``, one
+    row for each known word, times ``factors``.
     """
 
     ids: Ints
@@ -61,7 +62,8 @@ class Features:
     dense: Floats
     occurrences: Occurrences
     place: Ints
-    rows: Floats
+    levels: Floats
+    factors: Floats
 
 
 class TextFeatures:
@@ -108,8 +110,8 @@ class TextFeatures:
             norm = float(np.linalg.norm(block))
             if norm:
                 block /= norm
-        rows = self._rows(found)
-        return Features(ids, values, rows.sum(axis=0), found, place.astype(np.int32), rows)
+        dense, levels, factors = self._dense(found)
+        return Features(ids, values, dense, found, place.astype(np.int32), levels, factors)
 
     def token_weights(self, features: Features) -> Floats:
         """Return the share of its feature's value that each occurrence of a text carries."""
@@ -117,17 +119,19 @@ class TextFeatures:
         share: Floats = (features.values / counts)[features.place].astype(np.float32)
         return share
 
-    def _rows(self, found: Occurrences) -> Floats:
-        """Return each known word's part of the dense vector; their sum has the embedding weight's length."""
+    def _dense(self, found: Occurrences) -> tuple[Floats, Floats, Floats]:
+        """Return the dense vector, and the known words' levels with the factor each has in it."""
         known = found.word_ids >= 0
-        if self.embedding is None or not known.any():
-            return np.zeros((0, self.dense_size), np.float32)
-        rows = self.embedding.rows(found.word_ids[known])
-        rows[found.word_starts[known] < self.settings.lead] *= self.settings.lead_weight
-        norm = float(np.linalg.norm(rows.sum(axis=0)))
-        if norm:
-            rows *= self.settings.embedding_weight / norm
-        return rows
+        ids = found.word_ids[known]
+        if self.embedding is None or not len(ids):
+            none = np.zeros((0, self.dense_size), np.float32)
+            return np.zeros(self.dense_size, np.float32), none, np.zeros(len(ids), np.float32)
+        factors = self.embedding.factors[ids]
+        factors[found.word_starts[known] < self.settings.lead] *= self.settings.lead_weight
+        levels = self.embedding.levels[ids].astype(np.float32)
+        total = factors @ levels
+        scale = np.float32(self.settings.embedding_weight / (float(np.linalg.norm(total)) or 1.0))
+        return total * scale, levels, factors * scale
 
     def _occurrences(self, folded: str) -> Occurrences:
         ids, starts, lengths = self.ngrams_.find(folded)

@@ -7,7 +7,7 @@ A head is a linear support vector machine per class. An ``exclusive`` head gives
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one text: by head, raw scores and probabilities in the order of its classes."""
+    """What a model says of one text: by head, raw scores and probabilities in the order of its classes.
+
+    ``weights`` are the eight-bit weights of the text's sparse features, one row each.
+    """
 
     features: Features
+    weights: Floats
     scores: dict[str, Floats]
     probabilities: dict[str, NDArray[np.float64]]
 
@@ -140,50 +144,61 @@ class LinearTextModel:
         model.out_of_fold_ = unseen
         return model
 
-    def scores(self, features: Features) -> dict[str, Floats]:
-        """Return each head's raw scores for one text's features."""
-        stacked = features.values @ self._sparse[features.ids] + features.dense @ self._dense + self._bias
-        return {name: stacked[part] for name, part in self._parts.items()}
-
     def predict(self, text: str) -> Prediction:
         """Return each head's scores and calibrated probabilities, and the features read."""
         features = self.features.transform(text)
-        scores = self.scores(features)
+        # Eight bits a weight also in memory: what a text touches then fits the processor's cache.
+        weights = self._levels[features.ids].astype(np.float32)
+        stacked = (features.values @ weights) * self._scales + features.dense @ self._dense + self._bias
+        scores = {name: stacked[part] for name, part in self._parts.items()}
         probabilities = {name: head.probabilities(scores[name]) for name, head in self.heads.items()}
-        return Prediction(features, scores, probabilities)
+        return Prediction(features, weights, scores, probabilities)
 
-    def evidence(self, features: Features, head: str, label: str, length: int, most: int = 3) -> list[Evidence]:
-        """Return up to ``most`` spans, strongest first, whose features spoke for ``label`` against its rivals.
+    def evidence(
+        self, prediction: Prediction, wanted: Sequence[tuple[str, str]], length: int, most: int = 3
+    ) -> list[list[Evidence]]:
+        """Return for each wanted (head, label) up to ``most`` spans, strongest first, that spoke for the label.
 
-        ``length`` is the text's length. A character's weight is the sum of its features' shares.
+        A span's features are weighed against the label's rivals in the head. ``length`` is the
+        text's length. A character's weight is the sum of its features' shares.
         """
-        column = self._parts[head].start + self.heads[head].classes.index(label)
+        features = prediction.features
         found = features.occurrences
-        weights = self.features.token_weights(features) * self._sparse_contrast[column, found.ids]
-        word_weights = features.rows @ self._dense_contrast[column]
         known = found.word_ids >= 0
         starts = np.concatenate([found.starts, found.word_starts[known]])
         ends = np.concatenate([found.ends, found.word_ends[known]])
-        shares = np.concatenate([weights, word_weights]) / np.maximum(ends - starts, 1)
-        change = np.bincount(starts, shares, length + 1) - np.bincount(ends, shares, length + 1)
-        return _strongest_spans(np.cumsum(change)[:length], most)
+        shares = np.concatenate([self.features.token_weights(features), features.factors]) / np.maximum(
+            ends - starts, 1
+        )
+        results = []
+        for head, label in wanted:
+            contrast = self._contrast(head, label)
+            sparse = prediction.weights @ (contrast * self._scales)
+            weights = shares * np.concatenate([sparse[features.place], features.levels @ (self._dense @ contrast)])
+            change = np.bincount(starts, weights, length + 1) - np.bincount(ends, weights, length + 1)
+            results.append(_strongest_spans(np.cumsum(change)[:length], most))
+        return results
+
+    def _contrast(self, head: str, label: str) -> Floats:
+        """Return the weights over all outputs that set a label's score against the mean of its head's."""
+        contrast = np.zeros(len(self._bias), dtype=np.float32)
+        part = self._parts[head]
+        contrast[part] = -1 / (part.stop - part.start)
+        contrast[part.start + self.heads[head].classes.index(label)] += 1
+        return contrast
 
     def _stack(self) -> None:
         heads = list(self.heads.values())
         sparse = self.features.size
-        self._sparse = np.hstack([head.weights[:sparse] for head in heads])
+        self._levels, self._scales = _quantise(np.hstack([head.weights[:sparse] for head in heads]))
         self._dense = np.hstack([head.weights[sparse:] for head in heads])
         self._bias = np.concatenate([head.bias for head in heads])
         borders = np.cumsum([0, *(len(head.classes) for head in heads)])
-        self._parts = {head.name: slice(borders[i], borders[i + 1]) for i, head in enumerate(heads)}
-        # What speaks for a class is its weight against the mean of its rivals; one class a row.
-        self._sparse_contrast = np.ascontiguousarray(_contrast(self._sparse, self._parts.values()).T)
-        self._dense_contrast = np.ascontiguousarray(_contrast(self._dense, self._parts.values()).T)
+        self._parts = {head.name: slice(int(borders[i]), int(borders[i + 1])) for i, head in enumerate(heads)}
 
     def files(self) -> dict[str, bytes]:
         """Return the model's files: sparse weights at 8 bits a weight, the rest at 16."""
-        levels, scales = _quantise(self._sparse)
-        arrays: Arrays = {"levels": levels, "scales": scales, "dense": self._dense.astype(np.float16)}
+        arrays: Arrays = {"levels": self._levels, "scales": self._scales, "dense": self._dense.astype(np.float16)}
         for name, head in self.heads.items():
             arrays |= {f"{name}.bias": head.bias, f"{name}.slope": head.slope, f"{name}.offset": head.offset}
         files = {"features.npz": pack_arrays(self.features.arrays()), "weights.npz": pack_arrays(arrays)}
@@ -258,6 +273,9 @@ def _fit_head(matrix: Any, target: Target, settings: FitSettings) -> Head:
     bias = np.zeros(len(classes), dtype=np.float32)
     for i, label in enumerate(classes):
         truth = [label in labels for labels in target.labels]
+        if all(truth):  # nothing to tell apart
+            bias[i] = 1.0
+            continue
         machine = LinearSVC(C=settings.regularisation, class_weight=weighting, random_state=settings.seed)
         machine.fit(matrix, truth)
         weights[:, i], bias[i] = machine.coef_[0], machine.intercept_[0]
@@ -284,10 +302,6 @@ def fold_indices(count: int, folds: int, seed: int) -> list[tuple[NDArray[np.int
     return [(np.setdiff1d(order, fold), np.sort(fold)) for fold in np.array_split(order, folds)]
 
 
-def _contrast(weights: Floats, parts: Iterable[slice]) -> Floats:
-    return np.hstack([weights[:, part] - weights[:, part].mean(axis=1, keepdims=True) for part in parts])
-
-
 def _prune(features: TextFeatures, heads: Mapping[str, Head], keep: int) -> None:
     size = features.size
     if size <= keep:
@@ -299,9 +313,9 @@ def _prune(features: TextFeatures, heads: Mapping[str, Head], keep: int) -> None
         head.weights = np.vstack([head.weights[:size][kept], head.weights[size:]])
 
 
-def _quantise(weights: Floats) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+def _quantise(weights: Floats) -> tuple[NDArray[np.int8], Floats]:
     scales = np.maximum(np.abs(weights).max(axis=0, initial=0), 1e-9) / 127
-    return np.rint(weights / scales).astype(np.int8), scales.astype(np.float16)
+    return np.rint(weights / scales).astype(np.int8), scales.astype(np.float32)
 
 
 def _strongest_spans(weights: NDArray[Any], most: int) -> list[Evidence]:

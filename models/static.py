@@ -28,7 +28,7 @@ class StaticEmbedding:
         self.scales = scales
         self.weights = weights
         self._index = {word: i for i, word in enumerate(self.words)}
-        self._factors = (scales * weights).astype(np.float32)
+        self.factors: Vector = (scales * weights).astype(np.float32)
 
     @classmethod
     def quantise(cls, words: Sequence[str], vectors: Vector, weights: Vector) -> StaticEmbedding:
@@ -48,7 +48,7 @@ class StaticEmbedding:
 
     def rows(self, ids: NDArray[np.int32]) -> Vector:
         """Return the frequency-weighted vectors of known ids, shape (len(ids), dimensions)."""
-        return self.levels[ids].astype(np.float32) * self._factors[ids, None]
+        return self.levels[ids].astype(np.float32) * self.factors[ids, None]
 
     def encode(self, words: Sequence[str]) -> Vector:
         """Return the unit vector of a text given as its words; zeros if none is known."""

@@ -43,7 +43,7 @@ def test_a_linear_model_learns_and_its_probabilities_sum_to_one(model: LinearTex
 
 def test_the_evidence_for_a_class_is_words_of_that_class(model: LinearTextModel) -> None:
     text = "天气很好,校车超载,大家都看见了"
-    spans = model.evidence(model.predict(text).features, "kind", "bus", len(text))
+    [spans] = model.evidence(model.predict(text), [("kind", "bus")], len(text))
     assert spans
     assert "校车" in text[spans[0].start : spans[0].end] or "超载" in text[spans[0].start : spans[0].end]
 
@@ -52,7 +52,7 @@ def test_the_evidence_for_a_class_is_words_of_that_class(model: LinearTextModel)
 def test_any_text_gets_finite_probabilities_and_evidence_within_it(model: LinearTextModel, text: str) -> None:
     prediction = model.predict(text)
     assert all(np.isfinite(p).all() for p in prediction.probabilities.values())
-    for span in model.evidence(prediction.features, "kind", "food", len(text)):
+    for span in model.evidence(prediction, [("kind", "food")], len(text))[0]:
         assert 0 <= span.start < span.end <= len(text)
 
 
@@ -75,7 +75,7 @@ def test_an_altered_model_is_refused(model: LinearTextModel, tmp_path: Path, nam
     place = data.index(b"version") + 11 if name == "model.json" else len(data) // 2
     data[place] ^= 1
     (tmp_path / "m" / name).write_bytes(data)
-    with pytest.raises(ArtifactError, match="altered|not valid JSON"):
+    with pytest.raises(ArtifactError, match=r"altered|not valid JSON"):
         LinearTextModel.load(tmp_path / "m")
 
 
@@ -152,7 +152,7 @@ def test_the_part_above_the_review_threshold_is_as_precise_as_promised(
     answers: list[tuple[float, bool]], precision: float
 ) -> None:
     # Ties in confidence cannot be told apart by any threshold.
-    answers = list({confidence: right for confidence, right in answers}.items())
+    answers = list(dict(answers).items())
     confidence = np.array([c for c, _ in answers])
     right = np.array([r for _, r in answers])
     automatic = confidence >= threshold_for_precision(confidence, right, precision)

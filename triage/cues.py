@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from triage.configuration import Field, compile_pattern, compose
-from triage.prefilter import needed_words
+from triage.prefilter import guarded, needed_words
 
 KINDS = ("repeat", "collective", "escalation", "danger")
 
@@ -64,8 +64,8 @@ def _rule(item: Field, words: dict[str, str]) -> CueRule:
     fields = item.mapping("id", "kind", "pattern", optional=("unless",))
     kind = fields["kind"].scalar("str", "|".join(KINDS), f"one of {', '.join(KINDS)}", "repeat")
     unless = compile_pattern(fields["unless"], words) if "unless" in fields else None
-    pattern = compile_pattern(fields["pattern"], words)
-    return CueRule(fields["id"].text(), kind, pattern, unless, needed_words(pattern.pattern))
+    source = compile_pattern(fields["pattern"], words).pattern
+    return CueRule(fields["id"].text(), kind, guarded(source), unless, needed_words(source))
 
 
 def find_cues(text: str, rules: Sequence[CueRule]) -> list[Cue]:

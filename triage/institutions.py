@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, log, log1p
 from operator import mul
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ _UNMARKED = 0.05
 # Log-odds under which what looks like a name is passed over.
 _NAMED = -2.0
 _MOST_ENDINGS = 3
+_NO_NAME_BEFORE = _STOPS | frozenset("的在到是了个所家各该我们把被让给向对与这那此每些某请问找去从为由有没就也都还又")
 _SEPARATOR = re.compile(r"[^\u4e00-\u9fffA-Za-z0-9·“”\"#()《》-]")
 # Places that a segmenter tears apart: anonymised ones ("A7县"), provinces it does not know.
 _PLACE_CODE = re.compile(
@@ -171,7 +173,7 @@ class _Word(NamedTuple):
 
 def _walks(text: str, endings: Endings) -> Iterable[tuple[int, str, list[_Word]]]:
     """Yield the endings as (end, kind, words), words from the ending to the left as far as a name may reach."""
-    tails = list(endings.find(text))
+    tails = [tail for tail in endings.find(text) if not _stands_alone(text, tail[0], tail[1], endings)]
     words = _words(text, [(start, end) for start, end, _ in tails])
     starts = [word.start for word in words]
     before = (0, "")
@@ -193,6 +195,16 @@ def _walks(text: str, endings: Endings) -> Iterable[tuple[int, str, list[_Word]]
                 break
             walk.append(word)
         yield end, kind, walk
+
+
+def _stands_alone(text: str, start: int, end: int, endings: Endings) -> bool:
+    """Return whether an ending like 学校 has nothing before it that could name it: most have not."""
+    return (start == 0 or text[start - 1] in _NO_NAME_BEFORE) and _names_nobody(endings, text[start:end])
+
+
+@lru_cache(maxsize=4096)
+def _names_nobody(endings: Endings, name: str) -> bool:
+    return endings.names_nobody(name)
 
 
 def _words(text: str, tails: Sequence[tuple[int, int]]) -> list[_Word]:

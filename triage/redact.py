@@ -14,6 +14,7 @@ from itertools import pairwise
 from stdnum import luhn
 from stdnum.cn import ric
 
+from triage.prefilter import guarded, needed_words
 from triage.text import MappedText
 
 PLACEHOLDERS = {
@@ -54,40 +55,41 @@ _Finding = tuple[int, int, str]
 
 _CHINESE_DIGITS = str.maketrans("零〇○幺一二两三四五六七八九", "00011223456789")
 _NUMBER = re.compile(r"[0-9]{11,}[Xx]?")
-_GROUPED_NUMBER = re.compile(
+_GROUPED_NUMBER = guarded(
     r"(?<![0-9])(?:1[3-9][0-9][ \-.·]{1,2}[0-9]{4}[ \-.·]{1,2}[0-9]{4}|[0-9]{6}[ \-][0-9]{8}[ \-][0-9]{3}[0-9Xx]"
     r"|[0-9]{4}(?:[ \-][0-9]{4}){3}(?:[ \-][0-9]{1,3})?|(?:[0-9][ \-.·,]){10,}[0-9Xx])(?![0-9])"
 )
 _SPOKEN = "[零〇○幺一二两三四五六七八九]"
-_SPOKEN_NUMBER = re.compile(rf"{_SPOKEN}(?:[ \-,]?{_SPOKEN}){{6,}}")
+_SPOKEN_NUMBER = guarded(rf"{_SPOKEN}(?:[ \-,]?{_SPOKEN}){{6,}}")
 # At every place, so that digits before an ID do not hide it; the region is not looked up, as regions change.
 _RESIDENT_ID = re.compile(r"(?=([1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX]))")
 _MOBILE = re.compile(r"1[3-9][0-9]{9}")
-_MASKED_PHONE = re.compile(r"(?<!\d)(?:1[3-9]\d[ \-]?[*xX×]{3,5}[ \-]?\d{3,4}|1[3-9]\d{5}[*xX×]{4})(?!\d)")
-_MASKED_ID = re.compile(r"(?<!\d)\d{3,10}[*xX×]{4,12}\d{3}[\dXx](?!\d)")
-_LANDLINE = re.compile(r"(?<![\d.])\(?0\d{2,3}\)?[ \-]{0,2}[2-9]\d{6,7}(?:-\d{1,6})?(?!\d)")
-_CONTACT_NUMBER = re.compile(
+_MASKED_PHONE = guarded(r"(?<!\d)(?:1[3-9]\d[ \-]?[*xX×]{3,5}[ \-]?\d{3,4}|1[3-9]\d{5}[*xX×]{4})(?!\d)")
+_MASKED_ID = guarded(r"(?<!\d)\d{3,10}[*xX×]{4,12}\d{3}[\dXx](?!\d)")
+_LANDLINE = guarded(r"(?<![\d.])\(?0\d{2,3}\)?[ \-]{0,2}[2-9]\d{6,7}(?:-\d{1,6})?(?!\d)")
+_CONTACT_NUMBER = guarded(
     r"(?:电话|手机|联系方式|座机|(?<!学)号码|致电|来电|拨打)[^0-9\n\0]{0,8}?"
     r"(?!20[0-3]\d[01]\d[0-3]\d)([2-9]\d{2}[ \-]?\d{4,5})"
     r"(?![ ]?[\d元万块名人户]|\.\d)"
 )
-_EMAIL = re.compile(r"(?<![\w.+\-])[\w.+\-]++@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,4}", re.ASCII)
-_QQ = re.compile(
+# Several may stand without a gap.
+_EMAIL = re.compile(r"(?<![\w.+\-])(?:[\w.+\-]++@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,4})++", re.ASCII)
+_QQ = guarded(
     r"(?:(?<![A-Za-z])[Qq]{1,2}号?|扣扣|企鹅)(?:群|号码?)?[^0-9A-Za-z\n\0\u4e00-\u9fff]{0,3}(?:是|为)?[: ]?"
     r"([1-9]\d{4,11})(?!\d)"
 )
-_WECHAT = re.compile(
+_WECHAT = guarded(
     r"(?:微信|威信|薇信|[Vv][Xx]|wechat|WeChat|WX|wx)(?:号码?|ID|id)?[^0-9A-Za-z\n\0\u4e00-\u9fff]{0,3}(?:是|为)?[: ]?"
     r"([A-Za-z][A-Za-z0-9_\-]{5,19}|\d{6,12})(?![A-Za-z0-9_])"
 )
-_PLATE = re.compile(
+_PLATE = guarded(
     r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼]"
     r"[A-HJ-NP-Z][ ·•]?[A-HJ-NP-Z0-9]{4,5}[A-HJ-NP-Z0-9挂学警港澳]"
     r"(?![A-Za-z0-9])"
 )
 # Room and flat only; the road, estate or building before it says where the problem is and stays.
 _ROOM = r"\d{3,4}[A-Da-d]?(?:室|房|号)?(?!\d|[年月日元人名个平多余米套]|[教办寝宿班户]|,\d|\.\d)"
-_HOUSE = re.compile(
+_HOUSE = guarded(
     r"(?:\d{1,4}|[A-Za-z]\d{0,3}|[一二三四五六七八九十]{1,3})(?:号楼|栋|幢|座|号院)"
     rf"(?:[ ,]?(?:\d{{1,2}}|[一二三四五六七八九十甲乙丙丁东西])(?:单元|门洞|梯)[ ,]?|[ \-]?){_ROOM}"
     rf"|(?:\d{{1,2}}|[一二三四五六七八九十])单元[ ,\-]?{_ROOM}"
@@ -123,13 +125,17 @@ _NAME = (
     r"(?![\u4e00-\u9fff](?:人|员|县|市|省|区|镇|村|校|级))(?:(?!等|联系|电话|手机|身份)[\u4e00-\u9fff·]){1,2}"
 )
 _NAME_END = r"(?=[,。;:!?、\n\](（) ]|$|[男女系是现在今于家住原来年从的等]|身份|电话|手机|联系|[0-9])"
-_STATED_NAME = re.compile(
+_STATED_NAME = guarded(
     r"(?:我叫做?|我的名字(?:是|叫)|我名叫?|本人(?:姓名|叫|名叫|是)?[,:]?|姓名(?:是|为)?[: ]?"
     r"|(?:联系|投诉|举报|信访|反映|来访|来电|申请|上访|签名|具名|署名|落款|申诉|控告|求助|诉求)人"
     rf"(?:姓名)?(?:是|为)?[: ]?|名字[:叫是]|署名[: ]|签名[: ])({_NAME}){_NAME_END}"
 )
-_SELF_NAME = re.compile(rf"(?:^|[,。;!?\n ])我是({_NAME})(?=[,。;!\n]|$)")
-_SIGNATURE = re.compile(
+_SELF_NAME = guarded(rf"(?:^|[,。;!?\n ])我是({_NAME})(?=[,。;!\n]|$)")
+# "我是梧桐小学三年级学生家长王小明,": a name after what the writer is, up to a mark.
+_ROLE_NAME = guarded(
+    rf"我是[^,。;!?\n]{{1,24}}?(?:家长|家属|父亲|母亲|爸爸|妈妈|爷爷|奶奶|教师|老师|业主|村民|职工|学生)({_NAME})(?=[,;:(、]|电话|手机)"
+)
+_SIGNATURE = guarded(
     r"(?:此致|敬礼|敬上|谢谢|盼复|感谢|恳请人|具信人|写信人|家长)[!。,: \n]{1,4}"
     rf"({_NAME})(?:敬上|呈上|呈|上)?[ ,。]?(?=\n|$|\d|[ ,]?(?:电话|手机|20\d\d))"
 )
@@ -181,17 +187,14 @@ def _number_kind(run: str) -> str | None:
 
 
 def _pattern(pattern: re.Pattern[str], kind: str, group: int = 0) -> Callable[[str], Iterator[_Finding]]:
+    needs = needed_words(pattern.pattern)
+
     def find(text: str) -> Iterator[_Finding]:
-        for match in pattern.finditer(text):
-            yield match.start(group), match.end(group), kind
+        if not needs or any(word in text for word in needs):
+            for match in pattern.finditer(text):
+                yield match.start(group), match.end(group), kind
 
     return find
-
-
-def _names(text: str) -> Iterator[_Finding]:
-    for pattern in (_STATED_NAME, _SELF_NAME, _SIGNATURE):
-        for match in pattern.finditer(text):
-            yield match.start(1), match.end(1), "name"
 
 
 _RECOGNISERS: tuple[Callable[[str], Iterator[_Finding]], ...] = (
@@ -205,7 +208,10 @@ _RECOGNISERS: tuple[Callable[[str], Iterator[_Finding]], ...] = (
     _pattern(_WECHAT, "wechat", 1),
     _pattern(_PLATE, "plate"),
     _pattern(_HOUSE, "address"),
-    _names,
+    _pattern(_STATED_NAME, "name", 1),
+    _pattern(_SELF_NAME, "name", 1),
+    _pattern(_ROLE_NAME, "name", 1),
+    _pattern(_SIGNATURE, "name", 1),
 )
 
 

@@ -23,7 +23,8 @@ from triage.taxonomy import Taxonomy, load_taxonomy
 from triage.text import MappedText, check_text, normalise
 
 KIND = "tagger"
-LEARNED_CUES = ("repeat", "collective", "escalation")
+# Kinds for which the learned readers measured better than rules alone.
+LEARNED_CUES = ("repeat", "collective")
 ACCUSE = "accuse"
 MOST_TOPICS = 3
 LEARNED_SOURCE = "model.clause"
@@ -178,8 +179,7 @@ class Tagger:
         redacted = redact(normalise(whole))
         reading = _Reading(whole, redacted.mapped)
         prediction = self.parts.linear.predict(reading.text)
-        topics = self._topics(reading, prediction)
-        purpose = self._purpose(reading, prediction)
+        topics, purpose = self._scored(reading, prediction)
         needs_review = topics[0].probability < self.parts.review_below
         if self._rest is not None:
             rest = self._rest.tag(text, title)
@@ -214,31 +214,35 @@ class Tagger:
             model=self.version,
         )
 
-    def _topics(self, reading: _Reading, prediction: Prediction) -> tuple[Scored, ...]:
-        """Return the primary topic, then the others that hold too."""
-        probabilities = prediction.probabilities
-        head = self.parts.linear.heads["topic"]
-        primary = int(np.argmax(probabilities["topic"]))
-        topics = [self._scored("topic", primary, float(probabilities["topic"][primary]), reading, prediction)]
+    def _labels(self, prediction: Prediction) -> list[tuple[str, str, float]]:
+        """Return (head, label, probability): the primary topic, others that hold too, and last the purpose if known."""
+        heads, probabilities = self.parts.linear.heads, prediction.probabilities
+        best = int(np.argmax(probabilities["topic"]))
+        primary = heads["topic"].classes[best]
+        chosen = [("topic", primary, float(probabilities["topic"][best]))]
         if "topics" in probabilities:
-            also = self.parts.linear.heads["topics"].classes
             for i in np.argsort(-probabilities["topics"])[:MOST_TOPICS]:
-                probability = float(probabilities["topics"][i])
-                if probability >= self.parts.topic_threshold and also[i] != head.classes[primary]:
-                    topics.append(self._scored("topics", int(i), probability, reading, prediction))
-        return tuple(topics[:MOST_TOPICS])
+                label, probability = heads["topics"].classes[i], float(probabilities["topics"][i])
+                if probability >= self.parts.topic_threshold and label != primary:
+                    chosen.append(("topics", label, probability))
+        chosen = chosen[:MOST_TOPICS]
+        if "purpose" in probabilities:
+            best = int(np.argmax(probabilities["purpose"]))
+            chosen.append(("purpose", heads["purpose"].classes[best], float(probabilities["purpose"][best])))
+        return chosen
 
-    def _purpose(self, reading: _Reading, prediction: Prediction) -> Scored | None:
-        if "purpose" not in prediction.probabilities:
-            return None
-        probabilities = prediction.probabilities["purpose"]
-        best = int(np.argmax(probabilities))
-        return self._scored("purpose", best, float(probabilities[best]), reading, prediction)
-
-    def _scored(self, head: str, index: int, probability: float, reading: _Reading, prediction: Prediction) -> Scored:
-        label = self.parts.linear.heads[head].classes[index]
-        evidence = self.parts.linear.evidence(prediction.features, head, label, len(reading.text))
-        return Scored(label, round(probability, 4), tuple(reading.span(one.start, one.end) for one in evidence))
+    def _scored(self, reading: _Reading, prediction: Prediction) -> tuple[tuple[Scored, ...], Scored | None]:
+        """Return the topics, primary first, and the purpose, each with its evidence."""
+        labels = self._labels(prediction)
+        wanted = [(head, label) for head, label, _ in labels]
+        evidence = self.parts.linear.evidence(prediction, wanted, len(reading.text))
+        scored = [
+            Scored(label, round(probability, 4), tuple(reading.span(one.start, one.end) for one in spans))
+            for (_, label, probability), spans in zip(labels, evidence, strict=True)
+        ]
+        if labels[-1][0] == "purpose":
+            return tuple(scored[:-1]), scored[-1]
+        return tuple(scored), None
 
     def _cues(self, text: str, prediction: Prediction) -> list[Cue]:
         """Return rule cues and, for the learned kinds, the clauses that show one, where the stack says it holds."""
