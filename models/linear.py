@@ -155,12 +155,18 @@ class LinearTextModel:
         return Prediction(features, weights, scores, probabilities)
 
     def evidence(
-        self, prediction: Prediction, wanted: Sequence[tuple[str, str]], length: int, most: int = 3
+        self,
+        prediction: Prediction,
+        wanted: Sequence[tuple[str, str]],
+        length: int,
+        hidden: Sequence[tuple[int, int]] = (),
+        most: int = 3,
     ) -> list[list[Evidence]]:
         """Return for each wanted (head, label) up to ``most`` spans, strongest first, that spoke for the label.
 
         A span's features are weighed against the label's rivals in the head. ``length`` is the
-        text's length. A character's weight is the sum of its features' shares.
+        text's length; no span holds a character of ``hidden``. A character's weight is the sum of
+        its features' shares.
         """
         features = prediction.features
         found = features.occurrences
@@ -176,7 +182,10 @@ class LinearTextModel:
             sparse = prediction.weights @ (contrast * self._scales)
             weights = shares * np.concatenate([sparse[features.place], features.levels @ (self._dense @ contrast)])
             change = np.bincount(starts, weights, length + 1) - np.bincount(ends, weights, length + 1)
-            results.append(_strongest_spans(np.cumsum(change)[:length], most))
+            weights = np.cumsum(change)[:length]
+            for start, end in hidden:
+                weights[start:end] = 0.0
+            results.append(_strongest_spans(weights, most))
         return results
 
     def _contrast(self, head: str, label: str) -> Floats:

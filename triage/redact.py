@@ -30,6 +30,9 @@ PLACEHOLDERS = {
 }
 
 
+_ANY_PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS.values())))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class PersonalData:
     """One finding: ``kind`` is a key of PLACEHOLDERS, ``start``/``end`` count in the text as received."""
@@ -155,6 +158,11 @@ def redact(normalised: MappedText) -> Redacted:
     chosen = _without_overlap(finding for find in _RECOGNISERS for finding in find(text))
     found = tuple(PersonalData(*normalised.source_span(start, end), kind) for start, end, kind in chosen)
     return Redacted(normalised.replace([(start, end, PLACEHOLDERS[kind]) for start, end, kind in chosen]), found)
+
+
+def placeholder_spans(redacted: str) -> list[tuple[int, int]]:
+    """Return where placeholders stand in a redacted text; what maps back to them is personal data."""
+    return [match.span() for match in _ANY_PLACEHOLDER.finditer(redacted)]
 
 
 def redact_source(text: str, found: tuple[PersonalData, ...]) -> str:

@@ -18,7 +18,7 @@ from models.linear import LinearTextModel, Prediction
 from triage.cues import Cue, CueRule, find_cues, load_cue_rules, merge_cues
 from triage.headcount import headcount
 from triage.institutions import Endings, InstitutionModel, load_endings
-from triage.redact import redact
+from triage.redact import placeholder_spans, redact
 from triage.taxonomy import Taxonomy, load_taxonomy
 from triage.text import MappedText, check_text, normalise
 
@@ -235,7 +235,8 @@ class Tagger:
         """Return the topics, primary first, and the purpose, each with its evidence."""
         labels = self._labels(prediction)
         wanted = [(head, label) for head, label, _ in labels]
-        evidence = self.parts.linear.evidence(prediction, wanted, len(reading.text))
+        hidden = placeholder_spans(reading.text)
+        evidence = self.parts.linear.evidence(prediction, wanted, len(reading.text), hidden)
         scored = [
             Scored(label, round(probability, 4), tuple(reading.span(one.start, one.end) for one in spans))
             for (_, label, probability), spans in zip(labels, evidence, strict=True)
