@@ -45,7 +45,7 @@ def _page(figures: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> st
         _labels(topic),
         "<h2>可信度</h2>",
         _figure(_reliability(calibration["bins"]), "模型说的把握（横）与实际正确率（纵）；越近对角线越好"),
-        _figure(_coverage(review["curve"]), "自动处理的比例（横）与其正确率（纵）"),
+        _figure(_coverage(review["curve"]), "不需复核的比例（横）与其正确率（纵）"),
         "<h2>混淆矩阵</h2><p>行是人工标注，列是模型标注。</p>",
         _confusion(topic["confusion"]),
     ]
@@ -53,7 +53,7 @@ def _page(figures: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> st
         parts += ["<h2>诉求类别</h2>", _labels(figures["purpose"]), _confusion(figures["purpose"]["confusion"])]
     if figures["cues"]:
         rows = [[kind, *map(_number, cue.values())] for kind, cue in figures["cues"].items()]
-        parts += ["<h2>线索</h2>", _table(["线索", "件数", "准确率", "召回率", "F1"], rows)]
+        parts += ["<h2>线索</h2>", _table(["线索", "件数", "精确率", "召回率", "F1"], rows)]
     if figures["institution"]:
         found = figures["institution"]
         parts.append(
@@ -77,7 +77,7 @@ def _labels(figures: Mapping[str, Any]) -> str:
         ]
         for one in sorted(figures["labels"], key=lambda one: -one["texts"])
     ]
-    return _table(["类别", "件数", "准确率", "召回率", "F1", "F1 的 95% 区间"], rows)
+    return _table(["类别", "件数", "精确率", "召回率", "F1", "F1 的 95% 区间"], rows)
 
 
 def _confusion(confusion: Mapping[str, Any]) -> str:
