@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.calibration import threshold_for_precision
 from models.clauses import ClauseModel
 from models.features import FeatureSettings
-from models.linear import FitSettings, LinearTextModel, Target, fold_indices
+from models.linear import FitSettings, LinearTextModel, Prediction, Target, fold_indices
 from models.static import StaticEmbedding
 from training.dataset import Example
 from triage.cues import find_cues, load_cue_rules
@@ -23,7 +23,11 @@ from triage.institutions import InstitutionModel, load_endings
 from triage.tagging import LEARNED_CUES, NO_CLAUSE, CueStack, TaggerParts, cue_scores
 
 Progress = Callable[[str], None]
+# A validation example and what the model says of it: each is read once.
+Read = tuple[Example, Prediction]
 PRECISION = 0.95
+# Fewer validation texts than this set nothing.
+ENOUGH = 100
 TOPIC_THRESHOLD = 0.5
 
 
@@ -61,17 +65,18 @@ def fit_tagger(
     embedding = load_embedding() if settings.embedding else None
     linear = LinearTextModel.fit(texts, targets, embedding, settings.features, settings.fit, progress)
     unseen = linear.out_of_fold_
-    known = {head: _known(validation, linear, head) for head in linear.heads}
+    read = [(example, linear.predict(example.text)) for example in validation]
+    known = {head: _known(read, linear, head) for head in linear.heads}
     for name, head in linear.heads.items():
-        if len(known[name]) >= 100:
-            scores = np.array([linear.predict(example.text).scores[name] for example in known[name]])
-            head.calibrate(scores, [_labels(example, name) for example in known[name]])
+        if len(known[name]) >= ENOUGH:
+            scores = np.array([prediction.scores[name] for _, prediction in known[name]])
+            head.calibrate(scores, [_labels(example, name) for example, _ in known[name]])
     review_below = _review_threshold(linear, examples, unseen["topic"], known["topic"])
     parts = TaggerParts(linear, None, {}, None, review_below, TOPIC_THRESHOLD)
     if all(example.spans is not None and example.cues is not None for example in examples):
         progress("fit cues")
         clauses, stacks = _fit_cues(
-            linear, examples, unseen["cues"], [e for e in validation if e.cues is not None], settings.fit
+            linear, examples, unseen["cues"], [one for one in read if one[0].cues is not None], settings.fit
         )
         progress("fit institutions")
         institutions = InstitutionModel.fit([example.names() for example in examples], load_endings())
@@ -96,24 +101,24 @@ def _labels(example: Example, head: str) -> Any:
     return example.topics if head == "topics" else example.cues
 
 
-def _known(validation: Sequence[Example], linear: LinearTextModel, head: str) -> list[Example]:
+def _known(validation: Sequence[Read], linear: LinearTextModel, head: str) -> list[Read]:
     """Return the validation examples whose labels of a head are given and known to it."""
     classes = set(linear.heads[head].classes)
     kept = []
-    for example in validation:
-        labels = _labels(example, head)
+    for one in validation:
+        labels = _labels(one[0], head)
         if labels is not None and (not linear.heads[head].exclusive or labels <= classes):
-            kept.append(example)
+            kept.append(one)
     return kept
 
 
 def _review_threshold(
-    linear: LinearTextModel, examples: Sequence[Example], unseen: NDArray[np.float64], known: Sequence[Example]
+    linear: LinearTextModel, examples: Sequence[Example], unseen: NDArray[np.float64], known: Sequence[Read]
 ) -> float:
     head = linear.heads["topic"]
-    if len(known) >= 100:
-        scores = np.array([linear.predict(example.text).scores["topic"] for example in known])
-        truth = [e.label for e in known]
+    if len(known) >= ENOUGH:
+        scores = np.array([prediction.scores["topic"] for _, prediction in known])
+        truth = [example.label for example, _ in known]
     else:
         scores, truth = unseen, [e.label for e in examples]
     probabilities = head.probabilities(scores)
@@ -125,7 +130,7 @@ def _fit_cues(
     linear: LinearTextModel,
     examples: Sequence[Example],
     whole: NDArray[np.float64],
-    validation: Sequence[Example],
+    validation: Sequence[Read],
     settings: FitSettings,
 ) -> tuple[ClauseModel, dict[str, CueStack]]:
     """Return the clause reader and, for each learned kind, the weights of text, clause and rules."""
@@ -145,7 +150,7 @@ def _fit_cues(
         design = np.column_stack([whole[:, column], best[:, k], ruled[:, k]])
         truth = np.array([kind in (example.cues or ()) for example in examples])
         stacks[kind] = _fit_stack(design, truth)
-    if len(validation) >= 100:
+    if len(validation) >= ENOUGH:
         parts = TaggerParts(linear, clauses, stacks, None, 0.0, TOPIC_THRESHOLD)
         stacks = {kind: _retune(stack, kind, parts, validation) for kind, stack in stacks.items()}
     return clauses, stacks
@@ -160,16 +165,15 @@ def _fit_stack(design: NDArray[Any], truth: NDArray[np.bool_]) -> CueStack:
     return CueStack(text, clause, rule, round(float(model.intercept_[0]), 4), threshold)
 
 
-def _retune(stack: CueStack, kind: str, parts: TaggerParts, validation: Sequence[Example]) -> CueStack:
+def _retune(stack: CueStack, kind: str, parts: TaggerParts, validation: Sequence[Read]) -> CueStack:
     """Return the stack with the threshold that is best on the validation examples."""
-    linear = parts.linear
-    ruled = _ruled([e.text for e in validation])[:, LEARNED_CUES.index(kind)]
+    ruled = _ruled([example.text for example, _ in validation])[:, LEARNED_CUES.index(kind)]
     probabilities = []
-    for example, rule in zip(validation, ruled, strict=True):
-        read = cue_scores(parts, example.text, linear.predict(example.text))
+    for (example, prediction), rule in zip(validation, ruled, strict=True):
+        read = cue_scores(parts, example.text, prediction)
         best = float(read.clause[kind].max(initial=NO_CLAUSE))
         probabilities.append(stack.probability(read.text[kind], best, bool(rule)))
-    truth = np.array([kind in (e.cues or ()) for e in validation])
+    truth = np.array([kind in (example.cues or ()) for example, _ in validation])
     return replace(stack, threshold=_best_threshold(np.array(probabilities), truth))
 
 
